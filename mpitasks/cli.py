@@ -1,0 +1,102 @@
+"""`python -m mpitasks`: start a program on many ranks, or measure this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import launch
+from .errors import MpiTasksError
+from .version import __version__
+
+_EPILOG = """\
+examples:
+  python -m mpitasks -n 4 app.py --depth 3     app.py on 4 ranks: rank 0 runs main, 3 are slaves
+  python -m mpitasks -n 4 -m app               the same for a module or package
+  python -m mpitasks bench                     how fast calls are on this machine
+
+The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIGTERM end the run in order: queued calls are
+cancelled, running ones get run(grace=...) seconds; the exit code is then 130 or 143.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """What `python -m mpitasks ARGUMENTS` does; returns the exit code."""
+    if arguments and arguments[0] == "bench":
+        from .bench import main as bench  # noqa: PLC0415  only who measures needs it
+
+        return bench(arguments[1:])
+    given = _parser().parse_args(arguments)
+    program = given.program
+    if given.m is not None:
+        program = ["-m", given.m, *program]
+    if not program:
+        _parser().error("which program? Give the path of a script, or -m and the name of a module")
+    try:
+        return _start(program, given.n)
+    except MpiTasksError as error:
+        print(f"mpitasks: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mpitasks",
+        description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2")
+    parser.add_argument("-m", metavar="MODULE", help="run this module instead of a script; what follows are its arguments")
+    parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
+    return parser
+
+
+def _ranks(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        msg = f"{text!r} is no number of ranks; it must be 1 or more"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _start(program: list[str], ranks: int | None) -> int:
+    """Start the program under mpiexec; inside a job, be one of its ranks."""
+    if launch.promised_size() is not None:
+        return _be_a_rank(program)
+    if program[0] != "-m" and not Path(program[0]).is_file():
+        print(f"mpitasks: there is no file {program[0]!r}; for a module: python -m mpitasks -m {program[0]}", file=sys.stderr)
+        return 2
+    return launch.start(program, ranks or max(2, launch.usable_cores()))
+
+
+def _be_a_rank(program: list[str]) -> int:
+    """Run the program here, as one rank of the job; what it raises outside of run() ends the job."""
+    try:
+        if program[0] == "-m":
+            sys.argv = program[1:]
+            sys.path.insert(0, os.getcwd())  # noqa: PTH109  sys.path holds strings
+            runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = program
+            sys.path.insert(0, str(Path(program[0]).resolve().parent))
+            runpy.run_path(program[0], run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException:  # noqa: BLE001  the top of a rank: without an abort, the other ranks would wait for ever
+        traceback.print_exc()
+        _abort()
+    return 0
+
+
+def _abort() -> None:
+    from mpi4py import MPI  # noqa: PLC0415  only where something went wrong
+
+    if not MPI.Is_finalized():
+        MPI.COMM_WORLD.Abort(1)

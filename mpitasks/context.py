@@ -1,0 +1,80 @@
+"""What a running call may know of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from .errors import NotRunning
+from .ids import MASTER, Rank
+
+
+def _never() -> bool:
+    return False
+
+
+class Context:
+    """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
+
+    __slots__ = ("_stopping", "attempt", "rank", "task_name")
+
+    def __init__(self, task_name: str, rank: Rank = MASTER, attempt: int = 1, stopping: Callable[[], bool] = _never) -> None:
+        self.task_name = task_name
+        """Name of the task."""
+        self.rank: int = rank
+        """Rank of the slave that runs the call; 0 for a plain call on the master."""
+        self.attempt = attempt
+        """1 for the first time the call runs."""
+        self._stopping = stopping
+
+    def should_stop(self) -> bool:
+        """Whether the call's result is no longer wanted: it was cancelled, or the run is being interrupted.
+
+        Ask it in long loops, and return early when it says so.
+        """
+        return self._stopping()
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
+
+
+_current: ContextVar[Context | None] = ContextVar("mpitasks_current", default=None)
+
+
+def current() -> Context:
+    """The context of the call that runs here.
+
+    Raises:
+        NotRunning: No call runs here: this is main, or a thread that the task started.
+    """
+    context = _current.get()
+    if context is None:
+        msg = "current() was called where no call runs: use it inside a task, in the thread that runs the task"
+        raise NotRunning(msg)
+    return context
+
+
+def inside_a_call() -> bool:
+    """Whether a call runs here."""
+    return _current.get() is not None
+
+
+def enter(context: Context) -> object:
+    """From now on, `current()` gives this context here. Give what this returns to `leave`."""
+    return _current.set(context)
+
+
+def leave(token: object) -> None:
+    """The call has ended."""
+    _current.reset(token)  # type: ignore[arg-type]  a token of ours
+
+
+def late(fn: Callable[..., Any], *, bind: bool) -> Callable[..., Any]:
+    """What a slave calls for a task that it does not know by its name."""
+    return partial(_with_context, fn) if bind else fn
+
+
+def _with_context(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever fn returns
+    return fn(current(), *args, **kwargs)

@@ -1,0 +1,190 @@
+"""The waiting calls of one task, findable by priority, resource and age.
+
+::
+
+    Queue ── priority 5 ── Level ── PLAIN    ── deque of calls, oldest first
+         │                      ├─ "mesh-a" ── deque
+         │                      └─ "mesh-b" ── deque
+         └─ priority 0 ── Level ── ...
+
+A level answers in O(log resources): which is the oldest call that any idle slave may take (`fresh`), and which is the
+oldest whose resource an idle slave already holds (`sticky`). Both are heaps of (call id, resource) whose entries are
+checked when they come up, and dropped when they no longer hold: cheaper than keeping them exact.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from heapq import heappop, heappush
+
+from ..ids import CallId
+from .calls import PLAIN, WAITING, Call
+
+
+class Backlog:
+    """The waiting calls of one level that need the same resource, oldest first."""
+
+    __slots__ = ("alarm", "calls", "count", "level", "overdue", "resource", "since")
+
+    def __init__(self, level: Level, resource: Hashable) -> None:
+        self.level = level
+        self.resource = resource
+        self.calls: deque[Call] = deque()
+        self.count = 0
+        """Calls that still wait; cancelled ones stay in `calls` until they come up."""
+        self.since = 0.0
+        """When the oldest call became the oldest."""
+        self.overdue = False
+        """The oldest call has waited for a holder long enough: any slave may take it."""
+        self.alarm = False
+        """Somebody is due to look whether it is overdue."""
+
+    def head(self) -> Call | None:
+        """The oldest call that still waits."""
+        calls = self.calls
+        while calls:
+            if calls[0].state == WAITING:
+                return calls[0]
+            calls.popleft()
+        return None
+
+    def take(self, most: int, most_bytes: int) -> list[Call]:
+        """Remove and return the oldest calls, at least one if one waits, and no more than asked for."""
+        taken: list[Call] = []
+        calls, size = self.calls, 0
+        while calls and len(taken) < most and size < most_bytes:
+            call = calls.popleft()
+            if call.state == WAITING:
+                taken.append(call)
+                size += call.size
+        self.counted(-len(taken))
+        return taken
+
+    def put_back(self, calls: list[Call]) -> None:
+        """Take calls in again, each at the place of its age."""
+        newest = max(call.id for call in calls)
+        older: list[Call] = []
+        while self.calls and self.calls[0].id < newest:
+            older.append(self.calls.popleft())
+        self.calls.extendleft(sorted(calls + older, key=lambda call: -call.id))
+        self.counted(len(calls))
+
+    def counted(self, more: int) -> None:
+        """So many calls wait more here than before."""
+        self.count += more
+        self.level.count += more
+        self.level.queue.waiting += more
+
+
+class Level:
+    """The waiting calls of one task at one priority."""
+
+    __slots__ = ("_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
+
+    def __init__(self, queue: Queue, priority: int) -> None:
+        self.queue = queue
+        self.priority = priority
+        self.count = 0
+        self.plain = Backlog(self, PLAIN)
+        self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
+        self._fresh: list[tuple[CallId, Backlog]] = []
+        self._sticky: list[tuple[CallId, Backlog]] = []
+
+    def backlog(self, resource: Hashable) -> Backlog:
+        """The backlog of that resource, made if it is not there."""
+        found = self.backlogs.get(resource)
+        if found is None:
+            found = self.backlogs[resource] = Backlog(self, resource)
+        return found
+
+    def offer_fresh(self, backlog: Backlog) -> None:
+        """The oldest call of that backlog may go to any slave."""
+        if head := backlog.head():
+            heappush(self._fresh, (head.id, backlog))
+
+    def offer_sticky(self, backlog: Backlog) -> None:
+        """An idle slave holds the resource of that backlog."""
+        if head := backlog.head():
+            heappush(self._sticky, (head.id, backlog))
+
+    def fresh(self, is_free: Callable[[Backlog], bool]) -> Backlog | None:
+        """The backlog with the oldest call that any slave may take."""
+        found = _first(self._fresh, is_free)
+        head = self.plain.head() if self.plain.count else None
+        if head is not None and (found is None or head.id < found[0]):
+            return self.plain
+        return found[1] if found else None
+
+    def sticky(self, is_ready: Callable[[Backlog], bool]) -> Backlog | None:
+        """The backlog with the oldest call whose resource an idle slave holds."""
+        found = _first(self._sticky, is_ready)
+        return found[1] if found else None
+
+
+def _first(heap: list[tuple[CallId, Backlog]], holds: Callable[[Backlog], bool]) -> tuple[CallId, Backlog] | None:
+    """The top entry that is still true; the untrue ones above it go."""
+    while heap:
+        call_id, backlog = heap[0]
+        head = backlog.head()
+        if head is not None and head.id == call_id and holds(backlog):
+            return heap[0]
+        heappop(heap)
+    return None
+
+
+class Queue:
+    """One task's waiting calls, its limit, and what is known of its calls."""
+
+    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "running", "served", "waiting", "weight")
+
+    def __init__(self, name: str, max_slaves: int | None, weight: float) -> None:
+        self.name = name
+        self.max_slaves = max_slaves
+        self.weight = weight
+        self.levels: dict[int, Level] = {}
+        self.order: list[int] = []
+        """Priorities of `levels`, highest first."""
+        self.waiting = 0
+        self.running = 0
+        """Slaves that run this task: from the first send until the last outcome."""
+        self.mean: float | None = None
+        """Seconds a call, as a moving average; None until one has ended."""
+        self.served = 0.0
+        """Slave seconds received, divided by `weight`."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further slave may run this task now."""
+        return self.max_slaves is not None and self.running >= self.max_slaves
+
+    @property
+    def share(self) -> float:
+        """Slaves that run this task, in units of its weight."""
+        return self.running / self.weight
+
+    def level(self, priority: int) -> Level:
+        """The level of that priority, made if it is not there."""
+        found = self.levels.get(priority)
+        if found is None:
+            found = self.levels[priority] = Level(self, priority)
+            self.order = sorted(self.levels, reverse=True)
+        return found
+
+    def drop_level(self, level: Level) -> None:
+        """Forget a level in which nothing waits."""
+        del self.levels[level.priority]
+        self.order.remove(level.priority)
+
+    def busy_levels(self) -> Iterator[Level]:
+        """The levels in which calls wait, highest priority first."""
+        for priority in self.order:
+            level = self.levels[priority]
+            if level.count:
+                yield level
+
+    def learn(self, seconds: float) -> None:
+        """Take in how long a call took."""
+        self.served += seconds / self.weight
+        # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
+        self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)

@@ -1,0 +1,529 @@
+"""Decides which slave runs which call.
+
+::
+
+    submitted ──► [blocked] ──► waiting, by task, priority, resource ──┐
+                                                                       ├── decide(now) ──► Send(rank, calls)
+    slave_joined, call_finished ──► idle slaves, last ended on top ────┘              └──► TakeBack(rank)
+
+Precedence of a decision: limits; priority across all queues; the fair share picks the queue; stickiness picks the call
+in it and the slave for it; age. Every method is named for what happened; `decide` says what to do now. All state of the
+scheduler changes in this file and nowhere else; times come in as arguments, in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import islice
+from math import inf
+from typing import NamedTuple
+
+from ..ids import CallId, Rank
+from .backlog import Backlog, Level, Queue
+from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call
+from .slaves import IdleSlaves, Slave
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers behind the decisions."""
+
+    worth: float = 0.010
+    """Seconds of work in a window: enough to hide a round trip of 10-200 µs, little to wait behind."""
+    most_calls: int = 512
+    most_bytes: int = 4 << 20
+    """Of arguments in one window; a single call may be larger."""
+    turn: float = 0.1
+    """Slave seconds by which one queue may be ahead of another before an equal share changes hands."""
+    patience: float = 30.0
+    """Seconds that a call waits for the busy holder of its resource, or behind what a slave holds."""
+    late: float = 0.03
+    """Seconds without an outcome after which a window is asked for what it has not begun."""
+    keep: int = 1
+    """Resources that a slave keeps."""
+    most_levels: int = 4
+    """Priorities of a task that are remembered while nothing waits there."""
+
+
+class Send(NamedTuple):
+    """Send these calls, all of one task and one resource, to that slave."""
+
+    rank: Rank
+    calls: list[Call]
+
+
+class TakeBack(NamedTuple):
+    """Ask that slave to give back the calls of its window that it has not begun."""
+
+    rank: Rank
+
+
+Order = Send | TakeBack
+
+
+class Ended(NamedTuple):
+    """A call that ended without running, because of another one."""
+
+    call: Call
+    because: Call
+
+
+class Scheduler:
+    """The state of all queues and slaves, and the rules that move calls to slaves."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self._rules = rules or Rules()
+        self._queues: dict[str, Queue] = {}
+        self._slaves: dict[Rank, Slave] = {}
+        self._idle = IdleSlaves(self._rules.keep)
+        self._demand: dict[str, Queue] = {}
+        """Queues in which calls wait."""
+        self._busy: dict[Rank, Slave] = {}
+        """Slaves with a window, the one without progress for the longest time first."""
+        self._progressed: dict[Rank, Slave] = {}
+        """Busy slaves that gave an outcome since the last decision."""
+        self._holders: dict[Hashable, dict[Rank, Slave]] = {}
+        self._wanted: dict[Hashable, dict[Backlog, None]] = {}
+        """Where calls wait that need this resource."""
+        self._alarms: list[tuple[float, CallId, Backlog]] = []
+        """When to look whether a call has waited too long for a holder."""
+        self._now = 0.0
+        self._virtual = 0.0
+        """`Queue.served` of the queue chosen last: where a queue with new demand starts."""
+        self.unfinished = 0
+        """Calls submitted and not ended."""
+
+    # ---------------------------------------------------------------- what happened
+
+    def queue_defined(self, name: str, *, max_slaves: int | None = None, weight: float = 1.0) -> None:
+        """There is a task of that name; a second definition changes nothing."""
+        self._queues.setdefault(name, Queue(name, max_slaves, weight))
+
+    def slave_joined(self, rank: Rank) -> None:
+        """A slave is ready, and holds nothing."""
+        self._slaves[rank] = slave = Slave(rank)
+        self._idle.add(slave)
+
+    def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
+        """A call is to be run, once those in `after` have ended well."""
+        for other in after:
+            if other.state != ENDED:
+                other.dependents = other.dependents or []
+                other.dependents.append(call)
+                call.blockers += 1
+        self.unfinished += 1
+        if not call.blockers:
+            self._enqueue(call)
+
+    def refused(self, call: Call) -> None:
+        """A call can't be run, because of one that has failed before it was submitted."""
+        call.state = ENDED
+
+    def call_finished(self, rank: Rank, call_id: CallId, seconds: float, now: float) -> Call:
+        """A slave gave the outcome of a call, which took it so many seconds.
+
+        Raises:
+            KeyError: That slave has no such call; nothing was changed.
+        """
+        slave = self._slaves[rank]
+        call = slave.window.pop(call_id)
+        call.state = ENDED
+        self.unfinished -= 1
+        assert slave.queue is not None  # noqa: S101  a slave with a window has a queue
+        slave.queue.learn(seconds)
+        self._progress(slave, now)
+        if not slave.window:
+            self._freed(slave)
+        else:
+            self._progressed[rank] = slave
+        return call
+
+    def call_succeeded(self, call: Call) -> None:
+        """What waited for this call may go on."""
+        for dependent in call.dependents or ():
+            dependent.blockers -= 1
+            if not dependent.blockers and dependent.state == BLOCKED:
+                self._enqueue(dependent)
+        call.dependents = None
+
+    def call_failed(self, call: Call) -> list[Ended]:
+        """What waited for this call ends too, and what waited for that."""
+        ended: list[Ended] = []
+        failed = [call]
+        while failed:
+            because = failed.pop()
+            for dependent in because.dependents or ():
+                if dependent.state == BLOCKED:
+                    dependent.state = ENDED
+                    self.unfinished -= 1
+                    ended.append(Ended(dependent, because))
+                    failed.append(dependent)
+            because.dependents = None
+        return ended
+
+    def cancelled(self, call: Call) -> bool:
+        """The user gave up a call. Whether that was in time: before it was sent."""
+        if call.state == WAITING:
+            backlog = self._queues[call.queue].levels[call.priority].backlogs[call.resource]
+            was_oldest = backlog.head() is call
+            call.state = ENDED
+            backlog.counted(-1)
+            if was_oldest or not backlog.count:
+                self._settle(backlog)
+        elif call.state != BLOCKED:
+            return False
+        call.state = ENDED
+        self.unfinished -= 1
+        return True
+
+    def given_back(self, rank: Rank, call_ids: Iterable[CallId], now: float) -> None:
+        """A slave confirms that it has not begun these calls, and won't."""
+        slave = self._slaves[rank]
+        slave.asked_back = False
+        self._progress(slave, now)
+        self._requeue([slave.window.pop(call_id) for call_id in call_ids])
+        if not slave.window and slave.queue is not None:
+            self._freed(slave)
+
+    def slave_lost(self, rank: Rank) -> list[Call]:
+        """A slave is gone; its calls wait again. Returns those calls."""
+        slave = self._slaves.pop(rank)
+        calls = list(slave.window.values())
+        if slave.queue is None:
+            self._idle.remove(slave)
+        else:
+            slave.queue.running -= 1
+            del self._busy[rank]
+            self._progressed.pop(rank, None)
+        for resource in list(slave.holds):
+            self._drop(slave, resource)
+        self._requeue(calls)
+        return calls
+
+    # ---------------------------------------------------------------- what is there
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a slave has nothing to do."""
+        return len(self._idle) > 0
+
+    def waiting(self) -> list[Call]:
+        """The calls that could be sent, of all tasks."""
+        levels = (level for queue in self._demand.values() for level in queue.busy_levels())
+        backlogs = (backlog for level in levels for backlog in level.backlogs.values())
+        return [call for backlog in backlogs for call in backlog.calls if call.state == WAITING]
+
+    def sent(self) -> list[tuple[Rank, Call]]:
+        """The calls that slaves have, and which slave."""
+        return [(slave.rank, call) for slave in self._busy.values() for call in slave.window.values()]
+
+    # ---------------------------------------------------------------- what to do now
+
+    def decide(self, now: float) -> list[Order]:
+        """Hand waiting calls to slaves. Call it after every batch of events, and at `deadline()`."""
+        self._now = now
+        orders: list[Order] = []
+        if self._alarms:
+            self._ring()
+        while self._demand and len(self._idle):
+            order = self._assign()
+            if order is None:
+                break
+            orders.append(order)
+        if self._progressed:
+            orders.extend(self._refills())
+        if self._busy and len(self._idle):
+            orders.extend(self._take_backs())
+        return orders
+
+    def deadline(self) -> float:
+        """When to decide again if nothing happens until then; infinity if never."""
+        due = self._alarms[0][0] if self._alarms else inf
+        if len(self._idle):
+            for slave in self._late_ones():
+                due = min(due, slave.progress_at + self._rules.late)
+        return due
+
+    # ---------------------------------------------------------------- choosing
+
+    def _assign(self) -> Send | None:
+        """Give the most deserving call to the best idle slave."""
+        level = self._best_level()
+        if level is None:
+            return None
+        self._virtual = level.queue.served
+        sticky, fresh = level.sticky(self._is_ready), level.fresh(self._is_free)
+        if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
+            slave = self._idle.holder(sticky.resource)
+            assert slave is not None  # noqa: S101  that is what `sticky` means
+            return self._grant(slave, sticky)
+        assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
+        return self._grant(self._idle.pick(self._wanted), fresh)
+
+    def _best_level(self) -> Level | None:
+        """The level whose turn it is, among those with a call that an idle slave may take."""
+        best: Level | None = None
+        home = self._idle.last().came_from
+        for queue in self._demand.values():
+            level = None if queue.is_full else self._runnable(queue)
+            if level is not None and (best is None or self._precedes(level, best, home)):
+                best = level
+        return best
+
+    def _precedes(self, one: Level, other: Level, home: Queue | None) -> bool:
+        """Priority, then fair share, then the slave's own queue for a turn, then service so far, then age."""
+        if one.priority != other.priority:
+            return one.priority > other.priority
+        mine, its = one.queue, other.queue
+        if mine.share != its.share:
+            return mine.share < its.share
+        if home is mine:
+            return mine.served - its.served <= self._rules.turn
+        if home is its:
+            return its.served - mine.served > self._rules.turn
+        return (mine.served, self._age(one)) < (its.served, self._age(other))
+
+    def _age(self, level: Level) -> CallId:
+        """The id of the oldest call of that level that an idle slave may take."""
+        found = (level.sticky(self._is_ready), level.fresh(self._is_free))
+        return min(head.id for backlog in found if backlog is not None and (head := backlog.head()) is not None)
+
+    def _runnable(self, queue: Queue) -> Level | None:
+        """The highest level of that queue with a call that an idle slave may take."""
+        for level in queue.busy_levels():
+            if level.plain.count or level.sticky(self._is_ready) or level.fresh(self._is_free):
+                return level
+        return None
+
+    def _is_free(self, backlog: Backlog) -> bool:
+        """Any slave may take the oldest call of this backlog: nobody holds its resource, or it waited long enough."""
+        return backlog.overdue or backlog.resource not in self._holders
+
+    def _is_ready(self, backlog: Backlog) -> bool:
+        """An idle slave holds the resource of this backlog."""
+        return self._idle.holder(backlog.resource) is not None
+
+    def _waited_long(self, backlog: Backlog, sticky: Backlog) -> bool:
+        """A call behind what slaves hold has waited long enough to go before it."""
+        mine, its = backlog.head(), sticky.head()
+        older = mine is not None and its is not None and mine.id < its.id
+        return older and self._now - backlog.since > self._rules.patience
+
+    # ---------------------------------------------------------------- windows
+
+    def _window_size(self, queue: Queue, backlog: Backlog) -> int:
+        """How many calls a slave should have at a time."""
+        head = backlog.head()
+        if head is not None and head.chunk:
+            return head.chunk
+        if queue.mean is None:
+            return 1
+        return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
+
+    def _even(self, queue: Queue) -> int:
+        """A slave's part of what waits, so that no window is long when the queue runs out."""
+        slaves = len(self._slaves)
+        if queue.max_slaves is not None:
+            slaves = min(slaves, queue.max_slaves)
+        return -(-queue.waiting // max(1, slaves))
+
+    def _grant(self, slave: Slave, backlog: Backlog) -> Send:
+        """Fill the window of that slave from that backlog."""
+        queue = backlog.level.queue
+        most = self._window_size(queue, backlog) - len(slave.window)
+        head = backlog.head()
+        if not (head is not None and head.chunk):
+            most = min(most, self._even(queue))
+        calls = backlog.take(max(1, most), self._rules.most_bytes)
+        if slave.queue is None:
+            self._idle.remove(slave)
+            queue.running += 1
+            slave.queue = slave.came_from = queue
+            slave.resource = backlog.resource
+            if backlog.resource is not PLAIN:
+                self._hold(slave, backlog.resource)
+        for call in calls:
+            call.state = SENT
+            call.attempt += 1
+            slave.window[call.id] = call
+        self._progress(slave, self._now)
+        self._settle(backlog)
+        return Send(slave.rank, calls)
+
+    def _refills(self) -> Iterator[Send]:
+        """Top up the windows that ran low, where the slave would go on with the same anyway."""
+        progressed, self._progressed = self._progressed, {}
+        for slave in progressed.values():
+            queue = slave.queue
+            if queue is None or slave.asked_back or not queue.waiting:
+                continue
+            backlog = self._continues(slave, queue)
+            if backlog is not None and len(slave.window) <= self._window_size(queue, backlog) // 2:
+                yield self._grant(slave, backlog)
+
+    def _continues(self, slave: Slave, queue: Queue) -> Backlog | None:
+        """The backlog that this slave would be given again, were it idle."""
+        level = next(queue.busy_levels())
+        backlog = level.backlogs.get(slave.resource)
+        if backlog is None or not backlog.count:
+            return None
+        fresh = level.fresh(self._is_free)
+        if backlog is level.plain:
+            if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
+                return None
+        elif fresh is not None and self._waited_long(fresh, backlog):
+            return None
+        others = (other for other in self._demand.values() if other is not queue and not other.is_full)
+        return None if any(self._would_win(other, queue, level) for other in others) else backlog
+
+    def _would_win(self, other: Queue, queue: Queue, level: Level) -> bool:
+        """Another queue deserves the slave more, if it left its own."""
+        theirs = self._runnable(other)
+        if theirs is None or theirs.priority != level.priority:
+            return theirs is not None and theirs.priority > level.priority
+        mine = (queue.running - 1) / queue.weight
+        if other.share != mine:
+            return other.share < mine
+        return queue.served - other.served > self._rules.turn
+
+    def _take_backs(self) -> Iterator[TakeBack]:
+        """Ask slaves that are stuck in a call for the rest of their windows, which idle slaves could run."""
+        for slave in self._late_ones():
+            if self._now - slave.progress_at >= self._rules.late:
+                slave.asked_back = True
+                yield TakeBack(slave.rank)
+
+    def _late_ones(self) -> list[Slave]:
+        """Slaves, the longest without progress first, whose waiting window an idle slave could run."""
+        # The first few stand for all: the others have made progress later.
+        return [
+            slave
+            for slave in islice(self._busy.values(), 8)
+            if len(slave.window) > 1
+            and not slave.asked_back
+            and slave.resource is PLAIN
+            and slave.queue is not None
+            and not slave.queue.is_full
+        ]
+
+    # ---------------------------------------------------------------- bookkeeping
+
+    def _enqueue(self, call: Call) -> None:
+        """A call may run: it waits in its queue."""
+        call.state = WAITING
+        backlog = self._backlog_of(call)
+        backlog.calls.append(call)
+        backlog.counted(1)
+        if backlog.count == 1:
+            self._new_head(backlog)
+
+    def _requeue(self, calls: list[Call]) -> None:
+        """Calls of one window wait again, at the place of their age."""
+        together: dict[Backlog, list[Call]] = {}
+        for call in calls:
+            call.state = WAITING
+            together.setdefault(self._backlog_of(call), []).append(call)
+        for backlog, some in together.items():
+            backlog.put_back(some)
+            self._new_head(backlog)
+
+    def _backlog_of(self, call: Call) -> Backlog:
+        """Where that call waits; its queue has demand from now on."""
+        queue = self._queues[call.queue]
+        if not queue.waiting:
+            self._demand[queue.name] = queue
+            if not queue.running:
+                queue.served = max(queue.served, self._virtual)
+        level = queue.level(call.priority)
+        return level.plain if call.resource is PLAIN else level.backlog(call.resource)
+
+    def _settle(self, backlog: Backlog) -> None:
+        """Calls left this backlog: forget it if it is empty, else its next call is the oldest."""
+        if backlog.count:
+            self._new_head(backlog)
+            return
+        backlog.calls.clear()
+        level, queue = backlog.level, backlog.level.queue
+        if backlog.resource is not PLAIN:
+            del level.backlogs[backlog.resource]
+            wanted = self._wanted[backlog.resource]
+            del wanted[backlog]
+            if not wanted:
+                del self._wanted[backlog.resource]
+        if not level.count and len(queue.order) > self._rules.most_levels:
+            queue.drop_level(level)
+        if not queue.waiting:
+            del self._demand[queue.name]
+
+    def _new_head(self, backlog: Backlog) -> None:
+        """Another call is the oldest of this backlog."""
+        backlog.since = self._now
+        backlog.overdue = False
+        if backlog.resource is PLAIN:
+            return
+        self._wanted.setdefault(backlog.resource, {})[backlog] = None
+        if self._is_free(backlog):
+            backlog.level.offer_fresh(backlog)
+        else:
+            self._set_alarm(backlog)
+        if self._is_ready(backlog):
+            backlog.level.offer_sticky(backlog)
+
+    def _set_alarm(self, backlog: Backlog) -> None:
+        """Look again at this backlog when its oldest call has waited long enough. One alarm a backlog."""
+        head = backlog.head()
+        if head is not None and not backlog.alarm:
+            backlog.alarm = True
+            heappush(self._alarms, (backlog.since + self._rules.patience, head.id, backlog))
+
+    def _ring(self) -> None:
+        """Free the calls that have waited long enough for a holder."""
+        while self._alarms and self._alarms[0][0] <= self._now:
+            backlog = heappop(self._alarms)[2]
+            backlog.alarm = False
+            if not backlog.count or self._is_free(backlog):
+                continue
+            if self._now - backlog.since >= self._rules.patience:
+                backlog.overdue = True
+                backlog.level.offer_fresh(backlog)
+            else:
+                self._set_alarm(backlog)
+
+    def _progress(self, slave: Slave, now: float) -> None:
+        """That slave has shown life."""
+        slave.progress_at = self._now = now
+        self._busy.pop(slave.rank, None)
+        if slave.window:
+            self._busy[slave.rank] = slave
+
+    def _freed(self, slave: Slave) -> None:
+        """A slave has nothing left to do."""
+        assert slave.queue is not None  # noqa: S101  callers check
+        slave.queue.running -= 1
+        slave.queue = None
+        self._progressed.pop(slave.rank, None)
+        self._idle.add(slave)
+        for resource in slave.holds:
+            for backlog in self._wanted.get(resource, ()):
+                backlog.level.offer_sticky(backlog)
+
+    def _hold(self, slave: Slave, resource: Hashable) -> None:
+        """A slave takes up a resource, and drops the longest unused one if it then holds too many."""
+        slave.holds.pop(resource, None)
+        slave.holds[resource] = None
+        self._holders.setdefault(resource, {})[slave.rank] = slave
+        while len(slave.holds) > self._rules.keep:
+            self._drop(slave, next(iter(slave.holds)))
+
+    def _drop(self, slave: Slave, resource: Hashable) -> None:
+        """A slave holds that resource no longer; if it was the last, any slave may take its calls."""
+        del slave.holds[resource]
+        holders = self._holders[resource]
+        del holders[slave.rank]
+        if holders:
+            return
+        del self._holders[resource]
+        for backlog in self._wanted.get(resource, ()):
+            backlog.level.offer_fresh(backlog)

@@ -1,0 +1,86 @@
+"""What each slave does and holds, and which slaves are idle."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from itertools import islice
+
+from ..ids import CallId, Rank
+from .backlog import Queue
+from .calls import Call
+
+
+class Slave:
+    """One slave: its window and the resources it holds."""
+
+    __slots__ = ("asked_back", "came_from", "holds", "progress_at", "queue", "rank", "resource", "window")
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+        self.window: dict[CallId, Call] = {}
+        """Calls sent and not yet answered: all of one task and one resource."""
+        self.queue: Queue | None = None
+        """Whose calls are in the window; None: the slave is idle."""
+        self.came_from: Queue | None = None
+        """Whose calls it ran last."""
+        self.resource: Hashable = None
+        """What the calls in the window need."""
+        self.holds: dict[Hashable, None] = {}
+        """Resources it keeps, the longest unused first."""
+        self.progress_at = 0.0
+        """When it last took calls or gave an outcome."""
+        self.asked_back = False
+        """It was asked to give back what it has not begun, and has not answered."""
+
+
+class IdleSlaves:
+    """The idle slaves, the one that ended last on top: it still polls fast."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._spare: dict[Rank, Slave] = {}
+        """Idle slaves that can take a resource without dropping one."""
+        self._holding: dict[Rank, Slave] = {}
+        """Idle slaves that hold all they can."""
+        self._holders: dict[Hashable, dict[Rank, Slave]] = {}
+
+    def __len__(self) -> int:
+        return len(self._spare) + len(self._holding)
+
+    def add(self, slave: Slave) -> None:
+        """This slave has ended its last call."""
+        (self._holding if len(slave.holds) >= self._keep else self._spare)[slave.rank] = slave
+        for resource in slave.holds:
+            self._holders.setdefault(resource, {})[slave.rank] = slave
+
+    def remove(self, slave: Slave) -> None:
+        """This slave is given calls, or is gone."""
+        if self._spare.pop(slave.rank, None) is None:
+            self._holding.pop(slave.rank, None)
+        for resource in slave.holds:
+            holders = self._holders.get(resource)
+            if holders is not None:
+                holders.pop(slave.rank, None)
+                if not holders:
+                    del self._holders[resource]
+
+    def holder(self, resource: Hashable) -> Slave | None:
+        """The idle slave that holds this resource and ended last."""
+        holders = self._holders.get(resource)
+        return next(reversed(holders.values())) if holders else None
+
+    def last(self) -> Slave:
+        """The slave that ended last."""
+        return next(self._from_last())
+
+    def pick(self, wanted: dict[Hashable, int]) -> Slave:
+        """A slave for a call that nobody holds the resource of: better one that holds nothing `wanted`."""
+        # Eight looks, so that a decision stays O(1) when all slaves hold what is wanted.
+        for slave in islice(self._from_last(), 8):
+            if not any(resource in wanted for resource in slave.holds):
+                return slave
+        return self.last()
+
+    def _from_last(self) -> Iterator[Slave]:
+        yield from reversed(self._spare.values())
+        yield from reversed(self._holding.values())

@@ -1,0 +1,84 @@
+"""What can go wrong, as one tree of exceptions.
+
+::
+
+    MpiTasksError
+    ├── NotRunning          delay() or get-a-result outside run()          (also RuntimeError)
+    ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
+    ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
+    ├── DuplicateTask       one name, two functions                        (also ValueError)
+    ├── UnknownTask         no task of that name                           (also LookupError)
+    ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
+    ├── RemoteError         a task's error that cannot travel as itself
+    ├── DependencyFailed    a future given as argument failed; see __cause__
+    └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
+
+    RemoteTraceback         never raised: the __cause__ that carries a slave's traceback text
+"""
+
+from __future__ import annotations
+
+import pickle
+
+
+class MpiTasksError(Exception):
+    """The root of every error that mpitasks raises by itself."""
+
+
+class NotRunning(MpiTasksError, RuntimeError):
+    """A call was made where no farm is running."""
+
+
+class StartError(MpiTasksError, RuntimeError):
+    """`run()` cannot begin here."""
+
+
+class FarmBroken(MpiTasksError, RuntimeError):
+    """The farm ended while somebody still waited for it."""
+
+
+class DuplicateTask(MpiTasksError, ValueError):
+    """Two different functions claim one task name."""
+
+
+class UnknownTask(MpiTasksError, LookupError):
+    """No task of that name is registered."""
+
+
+class EncodeError(MpiTasksError, pickle.PicklingError):
+    """A value cannot be pickled, so it cannot travel."""
+
+
+class RemoteError(MpiTasksError):
+    """A task failed with an exception that cannot travel as itself.
+
+    Attributes:
+        type_name: Qualified name of the exception's type on the slave.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class DependencyFailed(MpiTasksError):
+    """A future that this call takes as an argument, or comes after, failed."""
+
+
+class ResultTimeout(MpiTasksError, TimeoutError):
+    """The time given to wait for an outcome ran out; the call itself goes on."""
+
+
+class RemoteTraceback(Exception):  # noqa: N818  named as in concurrent.futures and mpi4py.futures
+    """Carries the text of a traceback from a slave; the `__cause__` of a task's own exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"

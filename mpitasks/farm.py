@@ -1,0 +1,74 @@
+"""The running farm, as tasks and futures see it.
+
+A session binds the farm that it starts; tasks and futures find it here, and so know nothing of sessions, MPI or threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .context import inside_a_call
+from .errors import NotRunning
+
+if TYPE_CHECKING:
+    from .futures import Future
+    from .options import Plan
+
+
+class Farm(Protocol):
+    """What runs calls."""
+
+    slaves: int
+    """How many ranks run calls."""
+
+    def submit(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], resource: Hashable) -> Future[Any]:
+        """Take a call. Pickles the arguments before it returns."""
+
+    def withdraw(self, future: Future[Any]) -> bool:
+        """Cancel a call; False if it is too late, and then tell the call to stop."""
+
+    def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
+        """Wait in the caller's thread, running the farm meanwhile; False if the time ran out."""
+
+    def pump(self) -> None:
+        """Let a running asyncio loop of this thread run the farm while it waits."""
+
+
+_bound: list[Farm] = []
+
+
+def bind(farm: Farm) -> None:
+    """This farm is running from now on."""
+    _bound.append(farm)
+
+
+def unbind() -> None:
+    """No farm is running from now on."""
+    _bound.clear()
+
+
+def is_running() -> bool:
+    """Whether a farm is running in this process."""
+    return bool(_bound)
+
+
+def running(name: str, what: str) -> Farm:
+    """The running farm.
+
+    Args:
+        name: Of what the user called, for the error: "simulate".
+        what: How the user called it: "delay()".
+
+    Raises:
+        NotRunning: There is none, or this is the inside of a call.
+    """
+    if inside_a_call():
+        msg = f"{name}.{what} was called inside a task: only main() can submit calls; return what it needs, and submit there"
+        raise NotRunning(msg)
+    try:
+        return _bound[0]
+    except IndexError:
+        msg = f"{name}.{what} was called outside mpitasks.run(): move it into main(), and start that with mpitasks.run(main)"
+        raise NotRunning(msg) from None

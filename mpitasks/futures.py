@@ -1,0 +1,521 @@
+"""Futures: what `delay` gives back, and ways to wait for many.
+
+::
+
+    PENDING ──sent──► RUNNING ──outcome──► FINISHED      result() decodes it in the thread that asks
+       └──cancel()──► CANCELLED_AND_NOTIFIED
+
+A `Future` is a `concurrent.futures.Future`, so all of the standard library works on it; but it makes its condition only
+when somebody needs one, since a lock and two lists would cost more than all the rest of a short call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
+
+from .errors import DependencyFailed, RemoteError, ResultTimeout
+from .transport import wire
+from .transport.failures import decode_failure
+
+if TYPE_CHECKING:
+    from .core.calls import Call
+    from .farm import Farm
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_logger = logging.getLogger("mpitasks")
+_making = threading.Lock()
+
+
+class Done(NamedTuple, Generic[T]):
+    """The outcome of a call that returned."""
+
+    value: T
+
+
+class Failed(NamedTuple):
+    """The outcome of a call that raised."""
+
+    error: BaseException
+
+
+class Watcher:
+    """Gathers futures as they end. Speaks the protocol of the standard library's waiters."""
+
+    def __init__(self) -> None:
+        self.ended: deque[concurrent.futures.Future[Any]] = deque()
+        self.event = threading.Event()
+
+    def add_result(self, future: concurrent.futures.Future[Any]) -> None:
+        """A future ended."""
+        self.ended.append(future)
+        self.event.set()
+
+    add_exception = add_cancelled = add_result
+
+
+class Future(concurrent.futures.Future[T]):
+    """The outcome of one call, now or later."""
+
+    _made: threading.Condition | None = None
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
+    _result: Any = None
+    _exception: BaseException | None = None
+    _retrieved = False
+    _payload: wire.Payload | None = None
+    """The outcome as it came, until somebody asks for it."""
+    _failed = False
+    """Whether `_payload` is a failure."""
+    _because: Future[Any] | None = None
+    """The failed future that kept this call from running."""
+
+    def __init__(self, farm: Farm, task_name: str) -> None:  # the base class would make locks and lists
+        self._state = PENDING
+        self._farm = farm
+        self.task_name = task_name
+        """Name of the task."""
+        self.rank: int | None = None
+        """Rank of the slave that ran the call, or runs it now; None before."""
+        self.attempts = 0
+        """How often the call was begun."""
+        self._call: Call | None = None
+
+    # ------------------------------------------------------------ for users
+
+    def result(self, timeout: float | None = None) -> T:
+        """The value that the call returned.
+
+        Args:
+            timeout: Seconds to wait; None: as long as it takes.
+
+        Raises:
+            ResultTimeout: The time ran out. The call goes on.
+            concurrent.futures.CancelledError: The call was cancelled.
+            Exception: What the call raised, with the remote traceback as its cause.
+        """
+        error = self._error(timeout)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback now holds this frame; without this, frame and error would keep each other alive.
+                del error
+        return cast("T", self._result)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call raised; None if it returned.
+
+        Raises:
+            ResultTimeout: The time ran out.
+            concurrent.futures.CancelledError: The call was cancelled.
+        """
+        return self._error(timeout)
+
+    def cancel(self) -> bool:
+        """Give the call up: True if it had not been sent to a slave.
+
+        Else False, and `Context.should_stop()` becomes true inside the call.
+        """
+        if self._state == CANCELLED_AND_NOTIFIED:
+            return True
+        return self._state != FINISHED and self._farm.withdraw(self)
+
+    def arg(self) -> T:
+        """The future itself, typed as its value: hand it to another call's `delay`."""
+        return cast("T", self)
+
+    def done(self) -> bool:
+        """Whether the call has ended or was cancelled."""
+        return self._state in (FINISHED, CANCELLED_AND_NOTIFIED)
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call `fn(future)` when the call has ended, in whichever thread runs the farm then; at once if it has."""
+        with self._condition:
+            if not self.done():
+                self._done_callbacks.append(fn)
+                return
+        self._call_back([fn])
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done():
+            self._farm.pump()
+            return (yield from asyncio.wrap_future(self).__await__())
+        return self.result()
+
+    def __reduce__(self) -> Any:  # noqa: ANN401  as object.__reduce__
+        """As an argument of a call, a future travels as a place for its value."""
+        if self._state == FINISHED and self._payload is None and self._exception is None and self._because is None:
+            return wire.itself, (self._result,)
+        return wire.claim(self)
+
+    def __repr__(self) -> str:
+        return f"<Future of {self.task_name!r}: {self._state.lower().replace('_and_notified', '')}>"
+
+    def __del__(self) -> None:
+        if self._state == FINISHED and not self._retrieved:
+            self._report_unretrieved()
+
+    # ------------------------------------------------------------ for the farm
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  an attribute in the base class
+        made = self._made
+        if made is None:
+            with _making:
+                made = self._made
+                if made is None:
+                    self._waiters, self._done_callbacks = [], []
+                    made = self._made = threading.Condition()
+        return made
+
+    def _end(self, state: str) -> bool:
+        """The call has ended, and the outcome is set. Returns whether somebody must be told, by `_announce`.
+
+        Needs no lock: the state is written before `_made` is read, and whoever makes the condition reads the state after.
+        """
+        if self._failed or self._because is not None:
+            _Failures.alive.add(self)
+        self._state = state
+        self._call = None
+        return self._made is not None
+
+    def _announce(self) -> None:
+        """Wake who waits, and run the callbacks; what those raise is logged."""
+        with self._condition:
+            for waiter in self._waiters:
+                waiter.add_result(self)
+            self._condition.notify_all()
+            callbacks, self._done_callbacks = self._done_callbacks, []
+        self._call_back(callbacks)
+
+    def _call_back(self, callbacks: Iterable[Callable[[concurrent.futures.Future[T]], object]]) -> None:
+        for callback in callbacks:
+            try:
+                callback(self)
+            except Exception:
+                _logger.exception("a callback of %r raised", self)
+
+    def _watch(self, watcher: Watcher) -> None:
+        """Tell the watcher when this ends; at once if it has."""
+        with self._condition:
+            if not self.done():
+                self._waiters.append(watcher)
+                return
+        watcher.add_result(self)
+
+    def _unwatch(self, watcher: Watcher) -> None:
+        with self._condition:
+            if watcher in self._waiters:
+                self._waiters.remove(watcher)
+
+    def _event(self) -> threading.Event:
+        """An event that is set when this ends."""
+        watcher = Watcher()
+        self._watch(watcher)
+        return watcher.event
+
+    def _error(self, timeout: float | None) -> BaseException | None:
+        """Wait, decode, and say what went wrong."""
+        if not self.done() and not self._farm.wait(self.done, self._event, timeout):
+            msg = f"the call of {self.task_name!r} has not ended within {timeout} s; it goes on, ask again later"
+            raise ResultTimeout(msg)
+        if self._state == CANCELLED_AND_NOTIFIED:
+            raise concurrent.futures.CancelledError
+        self._retrieved = True
+        self._load()
+        return self._exception
+
+    def _load(self) -> None:
+        """Decode the outcome, once."""
+        payload = self._payload
+        if self._because is not None:
+            self._exception = self._blame(self._because)
+            self._because = None
+        if payload is None:
+            return
+        if self._failed:
+            self._exception = decode_failure(payload)
+        else:
+            try:
+                self._result = wire.decode(payload)
+            except Exception as error:  # noqa: BLE001  unpickling runs user code
+                self._exception = self._not_decoded(error)
+        self._payload = None
+
+    def _blame(self, other: Future[Any]) -> DependencyFailed:
+        """The error of a call that never ran, because of another one."""
+        error = DependencyFailed(f"the call of {self.task_name!r} never ran: it needs a call of {other.task_name!r}, which failed")
+        error.__cause__ = other._error(None)
+        return error
+
+    def _not_decoded(self, error: Exception) -> RemoteError:
+        """The value came, but cannot be unpickled here."""
+        wrapped = RemoteError(type(error).__qualname__, f"what {self.task_name!r} returned can't be unpickled on the master: {error}")
+        wrapped.__cause__ = error
+        return wrapped
+
+    def _report_unretrieved(self) -> None:
+        """Log a failure that nobody asked for."""
+        if not self._failed and self._exception is None and self._because is None:
+            return
+        self._retrieved = True
+        self._load()
+        if self._exception is not None:
+            _Failures.reported += 1
+            _logger.error("a call of %r failed, and nobody asked for its result", self.task_name, exc_info=self._exception)
+
+
+class _Failures:
+    """The failures of this run that nobody has asked for."""
+
+    alive: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+    reported = 0
+
+
+def begin_counting() -> None:
+    """A new run begins."""
+    _Failures.alive = weakref.WeakSet()
+    _Failures.reported = 0
+
+
+def report_unretrieved() -> int:
+    """Log the failures that nobody has asked for and that are not logged yet; how many there were in this run."""
+    for future in list(_Failures.alive):
+        if not future._retrieved:  # noqa: SLF001  same file
+            future._report_unretrieved()  # noqa: SLF001  same file
+    return _Failures.reported
+
+
+class Futures(Sequence[Future[T_co]]):
+    """Many futures, in the order of their calls; never changes."""
+
+    def __init__(self, futures: Iterable[Future[T_co]]) -> None:
+        self._futures = tuple(futures)
+
+    @overload
+    def __getitem__(self, index: int) -> Future[T_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Futures[T_co]: ...
+    def __getitem__(self, index: int | slice) -> Future[T_co] | Futures[T_co]:
+        """One future, or some."""
+        return Futures(self._futures[index]) if isinstance(index, slice) else self._futures[index]
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    def __iter__(self) -> Iterator[Future[T_co]]:
+        return iter(self._futures)
+
+    def results(self, timeout: float | None = None) -> list[T_co]:
+        """All values, in the order of the calls.
+
+        Args:
+            timeout: Seconds to wait for all of them together.
+
+        Raises:
+            ResultTimeout: The time ran out.
+            Exception: What the first failed call raised; a note says how many more have failed.
+        """
+        deadline = _deadline(timeout)
+        values: list[T_co] = []
+        for place, future in enumerate(self._futures):
+            error = future.exception(_left(deadline))
+            if error is not None:
+                _note_others(error, self._futures[place + 1 :])
+                raise error
+            values.append(future.result())
+        return values
+
+    def outcomes(self, timeout: float | None = None) -> list[Done[T_co] | Failed]:
+        """All outcomes, in the order of the calls; a cancelled call counts as failed.
+
+        Raises:
+            ResultTimeout: The time ran out.
+        """
+        deadline = _deadline(timeout)
+        return [_outcome(future, _left(deadline)) for future in self._futures]
+
+    def cancel(self) -> bool:
+        """Cancel them all: True if all of them were cancelled in time."""
+        return all([future.cancel() for future in self._futures])
+
+    def arg(self) -> list[T_co]:
+        """These futures, typed as the list of their values: hand them to another call's `delay`."""
+        return cast("list[T_co]", self)
+
+    def __reduce__(self) -> Any:  # noqa: ANN401  as object.__reduce__
+        """As an argument of a call, they travel as the list of their values."""
+        return wire.itself, (list(self._futures),)
+
+    def __repr__(self) -> str:
+        return f"<Futures: {sum(future.done() for future in self._futures)} of {len(self)} ended>"
+
+
+def _outcome(future: Future[T], timeout: float | None) -> Done[T] | Failed:
+    try:
+        error = future.exception(timeout)
+    except concurrent.futures.CancelledError as cancelled:
+        return Failed(cancelled)
+    return Failed(error) if error is not None else Done(future.result())
+
+
+def _note_others(error: BaseException, others: Iterable[Future[Any]]) -> None:
+    """Say how many others have failed so far; they count as retrieved."""
+    failed = [other for other in others if other._state == FINISHED and other.exception() is not None]  # noqa: SLF001  same file
+    note = f"and {len(failed)} more of these calls have failed"
+    if failed and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+# ---------------------------------------------------------------- waiting for many
+
+
+class DoneAndNotDone(NamedTuple, Generic[T]):
+    """What `wait` gives back; named as in concurrent.futures."""
+
+    done: set[Future[T]]
+    not_done: set[Future[T]]
+
+
+def wait(
+    fs: Iterable[Future[T]], timeout: float | None = None, return_when: str = concurrent.futures.ALL_COMPLETED
+) -> DoneAndNotDone[T]:
+    """Wait for futures, as `concurrent.futures.wait`.
+
+    Args:
+        fs: The futures.
+        timeout: Seconds; None: as long as it takes.
+        return_when: `FIRST_COMPLETED`, `FIRST_EXCEPTION` or `ALL_COMPLETED` of concurrent.futures.
+
+    Raises:
+        ValueError: `return_when` is none of the three.
+    """
+    known = (concurrent.futures.FIRST_COMPLETED, concurrent.futures.FIRST_EXCEPTION, concurrent.futures.ALL_COMPLETED)
+    if return_when not in known:
+        msg = f"return_when={return_when!r} is not known; known: {', '.join(known)}"
+        raise ValueError(msg)
+    futures = set(fs)
+    done: set[Future[T]] = set()
+    with _watching(futures) as waiting:
+        for future in waiting.until(_deadline(timeout)):
+            done.add(future)
+            stop_at_failure = return_when == concurrent.futures.FIRST_EXCEPTION and _has_failed(future)
+            if return_when == concurrent.futures.FIRST_COMPLETED or stop_at_failure:
+                break
+    done |= {future for future in futures if future.done()}
+    return DoneAndNotDone(done, futures - done)
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    """Whether the call raised; does not count as asking for its result."""
+    if future.cancelled():
+        return False
+    future._load()  # noqa: SLF001  same file
+    return future._exception is not None  # noqa: SLF001  same file
+
+
+class _watching(Generic[T]):  # noqa: N801  a context manager, used like a function
+    """Yields futures as they end."""
+
+    def __init__(self, futures: Iterable[Future[T]]) -> None:
+        self._futures = list(futures)
+        self._watcher = Watcher()
+
+    def __enter__(self) -> _watching[T]:
+        for future in self._futures:
+            future._watch(self._watcher)  # noqa: SLF001  same file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._futures:
+            future._unwatch(self._watcher)  # noqa: SLF001  same file
+
+    def until(self, deadline: float | None) -> Iterator[Future[T]]:
+        """The futures as they end; stops when all have, or when the time runs out."""
+        ended = self._watcher.ended
+        for _ in range(len(self._futures)):
+            if not ended and not self._wait(deadline):
+                return
+            yield cast("Future[T]", ended.popleft())
+
+    def _wait(self, deadline: float | None) -> bool:
+        farm = self._futures[0]._farm  # noqa: SLF001  same file
+        return farm.wait(lambda: bool(self._watcher.ended), lambda: self._watcher.event, _left(deadline))
+
+
+class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurrent.futures.as_completed
+    """Iterate over futures as they end, with `for` or with `async for`.
+
+    Args:
+        fs: The futures.
+        timeout: Seconds for all of them together.
+
+    Raises:
+        ResultTimeout: While iterating: the time ran out.
+    """
+
+    def __init__(self, fs: Iterable[Future[T]], timeout: float | None = None) -> None:
+        self._futures = list(dict.fromkeys(fs))
+        self._timeout = timeout
+        self._deadline = _deadline(timeout)
+
+    def __iter__(self) -> Iterator[Future[T]]:
+        count = 0
+        with _watching(self._futures) as waiting:
+            for future in waiting.until(self._deadline):
+                count += 1
+                yield future
+        if count < len(self._futures):
+            raise self._timed_out(count)
+
+    async def __aiter__(self) -> AsyncIterator[Future[T]]:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Queue[Future[T]] = asyncio.Queue()
+        for future in self._futures:
+            future.add_done_callback(lambda one: loop.call_soon_threadsafe(ended.put_nowait, cast("Future[T]", one)))
+        for count in range(len(self._futures)):
+            self._futures[0]._farm.pump()  # noqa: SLF001  same file
+            try:
+                yield await asyncio.wait_for(ended.get(), _left(self._deadline))
+            except asyncio.TimeoutError:
+                raise self._timed_out(count) from None
+
+    def _timed_out(self, count: int) -> ResultTimeout:
+        return ResultTimeout(f"{len(self._futures) - count} of {len(self._futures)} calls have not ended in {self._timeout} s")
+
+
+async def gather(*fs: Future[T] | Iterable[Future[T]], return_exceptions: bool = False) -> list[T]:
+    """Wait for futures in an async main, as `asyncio.gather`: the values in order, or the first exception.
+
+    Args:
+        *fs: Futures, or iterables of futures such as what `map` gives.
+        return_exceptions: Put exceptions into the list instead of raising the first.
+    """
+    futures: list[Future[T]] = []
+    for item in fs:
+        futures.extend([item] if isinstance(item, concurrent.futures.Future) else item)
+    awaited = [_awaited(future) for future in futures]
+    return cast("list[T]", await asyncio.gather(*awaited, return_exceptions=return_exceptions))
+
+
+async def _awaited(future: Future[T]) -> T:
+    return await future

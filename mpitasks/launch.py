@@ -1,0 +1,250 @@
+"""Starts this program under the mpiexec that belongs to the installed mpi4py, and minds it.
+
+::
+
+    python -m mpitasks -n 4 app.py ──► mpiexec -n 4 python app.py ──► rank 0 writes its pid into the control folder
+             │ Ctrl-C, SIGTERM                                          ▲
+             └──────────────────────── the same signal ─────────────────┘
+
+The signal goes to rank 0 alone, which ends the run in order; mpiexec itself is ended only if that takes too long. Open
+MPI's mpiexec kills all ranks within half a second of a SIGTERM, so it must not get one first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from .errors import StartError
+
+CONTROL = "MPITASKS_CONTROL"
+"""Environment variable: the folder in which rank 0 says where it is."""
+STARTED = "MPITASKS_STARTED"
+"""Environment variable: set where mpitasks has started mpiexec by itself."""
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
+"""What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
+_TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
+_SLACK = 5.0
+"""Seconds beyond the grace, before mpiexec is ended."""
+
+
+class Library(NamedTuple):
+    """An MPI library, as far as it matters here."""
+
+    name: str
+    """"Open MPI" or "MPICH" or whatever it calls itself."""
+
+    @property
+    def is_open_mpi(self) -> bool:
+        """Whether it is Open MPI."""
+        return self.name == "Open MPI"
+
+
+def has_launcher() -> bool:
+    """Whether something in the environment looks like a launcher of MPI ranks."""
+    return any(name.startswith(_TRACES) for name in os.environ)
+
+
+def promised_size() -> str | None:
+    """What a launcher has told this rank about the size of the world, if that is more than one."""
+    for name in SIZES:
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > (0 if name == "PMIX_RANK" else 1):
+            return f"{name}={value}"
+    return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(arguments: Sequence[str], ranks: int) -> int:
+    """Run `python ARGUMENTS` on that many ranks, and return the exit code.
+
+    Args:
+        arguments: As after `python`.
+        ranks: The master and the slaves.
+
+    Raises:
+        StartError: No mpiexec fits.
+    """
+    library = _library()
+    mpiexec = _mpiexec(library)
+    flags, variables, why = _flags(library, ranks)
+    for line in why:
+        print(f"mpitasks: {line}", file=sys.stderr)
+    command = [mpiexec, *flags, "-n", str(ranks), sys.executable, *arguments]
+    with tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
+        environment = {**os.environ, **variables, CONTROL: control, STARTED: "1"}
+        return _Minder(Path(control)).run(command, environment)
+
+
+def say_where(grace: float) -> None:
+    """On rank 0: let the process that started mpiexec know whom to send signals to."""
+    control = os.environ.get(CONTROL)
+    if control and Path(control).is_dir():
+        said = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "grace": grace})
+        draft = Path(control) / "draft"
+        draft.write_text(said)
+        draft.replace(Path(control) / "rank0")
+
+
+# ---------------------------------------------------------------- which mpiexec
+
+
+def _library() -> Library:
+    """The MPI library of the installed mpi4py.
+
+    Raises:
+        StartError: There is none.
+    """
+    try:
+        import mpi4py  # noqa: PLC0415  only who starts ranks needs it
+
+        mpi4py.rc.initialize = False
+        from mpi4py import MPI  # noqa: PLC0415  as above
+    except (ImportError, RuntimeError) as error:
+        msg = f"no MPI library can be loaded ({error}); install one beside mpi4py: pip install 'mpitasks[mpich]'"
+        raise StartError(msg) from error
+    text = MPI.Get_library_version()
+    return Library(next((name for name in ("Open MPI", "MPICH") if name in text), text.split("\n")[0]))
+
+
+def _mpiexec(library: Library) -> str:
+    """The mpiexec of that library.
+
+    Raises:
+        StartError: None was found, or all belong to another MPI.
+    """
+    folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), *os.environ.get("PATH", "").split(os.pathsep)]
+    seen: dict[str, str] = {}
+    for folder in dict.fromkeys(folders):
+        for name in ("mpiexec", "mpirun", "mpiexec.hydra"):
+            path = shutil.which(name, path=folder)
+            if path is None:
+                continue
+            seen[path] = whose = _whose(path)
+            if whose == library.name:
+                return path
+    found = "; ".join(f"{path} is of {whose}" for path, whose in seen.items()) or "none was found"
+    msg = f"mpi4py uses {library.name}, but no mpiexec of that is on the PATH or beside {sys.executable}: {found}"
+    raise StartError(msg)
+
+
+def _whose(mpiexec: str) -> str:
+    """The MPI to which that mpiexec belongs, by its own word."""
+    try:
+        said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return "nobody: it does not answer --version"
+    text = said.stdout + said.stderr
+    if "Open MPI" in text or "OpenRTE" in text or "prterun" in text:
+        return "Open MPI"
+    return "MPICH" if "HYDRA" in text or "MPICH" in text else "an unknown MPI"
+
+
+def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], list[str]]:
+    """Flags and variables that mpiexec needs here, and a line for the user about each."""
+    flags: list[str] = []
+    variables: dict[str, str] = {}
+    why: list[str] = []
+    if not library.is_open_mpi:
+        return flags, variables, why
+    if os.geteuid() == 0:
+        variables = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        why.append("Open MPI's mpiexec gets OMPI_ALLOW_RUN_AS_ROOT=1 and its _CONFIRM, because you are root")
+    if ranks > usable_cores() and not any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")):
+        flags = ["--map-by", ":OVERSUBSCRIBE"]
+        why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
+    return flags, variables, why
+
+
+# ---------------------------------------------------------------- minding it
+
+
+class _Minder:
+    """Waits for mpiexec, and hands signals to rank 0."""
+
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._signal: int | None = None
+        self._count = 0
+        self._patience = 0.0
+
+    def run(self, command: list[str], environment: dict[str, str]) -> int:
+        """Run mpiexec; its exit code, or 128 + the signal that ended the run."""
+        with self._handling():
+            # In a session of its own: the terminal's Ctrl-C must reach this process alone.
+            child = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  our own command
+            code = self._mind(child)
+        if self._signal is not None and code != 0:
+            return 128 + self._signal
+        return code if code >= 0 else 128 - code
+
+    @contextmanager
+    def _handling(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, self._note) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signal = signal.SIGTERM if number == signal.SIGHUP else number
+        self._count += 1
+
+    def _mind(self, child: subprocess.Popen[bytes]) -> int:
+        """Wait for the end; on a signal, first ask, then end."""
+        asked = 0
+        until = float("inf")
+        while True:
+            try:
+                return child.wait(0.05)
+            except subprocess.TimeoutExpired:
+                pass
+            if self._count > asked:
+                asked = self._count
+                told = asked == 1 and self._tell_rank_0()
+                until = time.monotonic() + self._patience if told else 0.0
+            if time.monotonic() > until:
+                return self._end(child)
+
+    def _tell_rank_0(self) -> bool:
+        """Hand the signal to rank 0; False if it can't be reached from here."""
+        try:
+            said = json.loads((self._control / "rank0").read_text())
+        except (OSError, ValueError):
+            return False
+        if said["host"] != socket.gethostname() or self._signal is None:
+            return False
+        try:
+            os.kill(said["pid"], self._signal)
+        except ProcessLookupError:
+            return False
+        self._patience = 2 * said["grace"] + _SLACK
+        return True
+
+    def _end(self, child: subprocess.Popen[bytes]) -> int:
+        """End mpiexec, which ends the ranks."""
+        child.terminate()
+        try:
+            return child.wait(_SLACK)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)  # the session that was started for it
+            return child.wait()

@@ -1,0 +1,188 @@
+"""The options of tasks and calls: their names, types and checks."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+
+from .core.calls import PLAIN
+
+if TYPE_CHECKING:
+    from .futures import Future
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@task(...)` takes."""
+
+    max_slaves: int | None
+    """Slaves that may run the task at one time; None: all."""
+    priority: int
+    """Higher goes first, across all tasks."""
+    weight: float
+    """Its part of the slaves where tasks compete: twice the weight, twice the slaves."""
+    resource: str | Callable[..., Hashable] | None
+    """Calls of one resource go to a slave that holds it; a callable makes the id from the call's arguments."""
+    key: str | Callable[..., Hashable]
+    """One resource for each value of this parameter, or of what this callable makes of the arguments."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What `f.options(...)` takes."""
+
+    priority: int
+    """Higher goes first, across all tasks."""
+    resource: Hashable
+    """The id of what the calls need; None: nothing."""
+    after: Iterable[Future[Any]]
+    """The calls begin when these have ended well."""
+    copy: bool
+    """False: large writable arguments are not copied, and the caller leaves them alone until the call has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a call is to be run: all of it but its arguments."""
+
+    name: str
+    """The task's name, in notes and logs."""
+    queue: str
+    """The queue in which its calls wait, with the limit `max_slaves`."""
+    max_slaves: int | None = None
+    priority: int = 0
+    weight: float = 1.0
+    resource: Hashable = PLAIN
+    after: tuple[Future[Any], ...] = ()
+    copy: bool = True
+    chunk: int = 0
+    """Calls that travel together; 0: as the scheduler sees fit."""
+    function: Callable[..., Any] | None = None
+    """What is called, if the slaves don't know it by the task's name."""
+    setup: Setup | None = None
+    """What a slave does once, before it runs the first of these calls."""
+    signature: inspect.Signature | None = field(default=None, compare=False)
+    """To name an argument in errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a slave does once for an executor."""
+
+    name: str
+    initializer: Callable[..., object]
+    initargs: tuple[Any, ...]
+
+
+def check_names(given: Mapping[str, Any], known: type, where: str) -> None:
+    """Refuse what is no option.
+
+    Raises:
+        TypeError: An option is unknown; the message names the nearest known one.
+    """
+    names = list(known.__annotations__)
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            msg = f"{where} has no option {name!r}; {hint}Known: {', '.join(sorted(names))}"
+            raise TypeError(msg)
+
+
+def check_values(given: Mapping[str, Any], where: str) -> None:
+    """Refuse values that make no sense.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: A value is out of range.
+    """
+    limit = given.get("max_slaves")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        msg = f"{where}: max_slaves={limit!r} must be a whole number, or None for no limit"
+        raise TypeError(msg)
+    if limit is not None and limit < 1:
+        msg = f"{where}: max_slaves={limit} would never let it run; it must be 1 or more, or None for no limit"
+        raise ValueError(msg)
+    priority = given.get("priority", 0)
+    if not isinstance(priority, int):
+        msg = f"{where}: priority={priority!r} must be a whole number; higher goes first"
+        raise TypeError(msg)
+    weight = given.get("weight", 1.0)
+    if not isinstance(weight, int | float) or not weight > 0:
+        msg = f"{where}: weight={weight!r} must be a number above 0"
+        raise ValueError(msg)
+
+
+def with_call_options(plan: Plan, options: CallOptions, where: str) -> Plan:
+    """The plan, changed as the user wants for some calls.
+
+    Raises:
+        TypeError: An option is unknown, or has the wrong type.
+    """
+    check_names(options, CallOptions, where)
+    check_values(options, where)
+    changes = cast("dict[str, Any]", dict(options))
+    if "after" in changes:
+        changes["after"] = tuple(changes["after"])
+    if "resource" in changes:
+        changes["resource"] = _plain_id(changes["resource"], where)
+    return replace(plan, **changes)
+
+
+def _plain_id(resource: Hashable, where: str) -> Hashable:
+    """A resource id; None stands for no resource."""
+    if resource is None:
+        return PLAIN
+    try:
+        hash(resource)
+    except TypeError:
+        msg = f"{where}: resource={resource!r} must be hashable: it is an id, such as a string, a number or a tuple of them"
+        raise TypeError(msg) from None
+    return resource
+
+
+Chunks = int | Literal["auto"]
+
+
+def chunk_of(chunksize: Chunks) -> int:
+    """A chunk size as the scheduler takes it.
+
+    Raises:
+        ValueError: It is neither "auto" nor a whole number above 0.
+    """
+    if chunksize == "auto":
+        return 0
+    if not isinstance(chunksize, int) or chunksize < 1:
+        msg = f'chunksize={chunksize!r} must be a whole number above 0, or "auto"'
+        raise ValueError(msg)
+    return chunksize
+
+
+class Identify:
+    """Makes the resource id of a call from its arguments."""
+
+    def __init__(self, resource: str | Callable[..., Hashable], key: str | Callable[..., Hashable] | None) -> None:
+        self._resource = resource
+        self._key = key
+
+    def check(self, parameters: inspect.Signature, where: str) -> None:
+        """Refuse a key that is no parameter.
+
+        Raises:
+            ValueError: The task has no parameter of that name.
+        """
+        if isinstance(self._key, str) and self._key not in parameters.parameters:
+            msg = f"{where}: key={self._key!r} is no parameter; it has: {', '.join(parameters.parameters) or 'none'}"
+            raise ValueError(msg)
+
+    def __call__(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        """The id that this call needs."""
+        name = self._resource if isinstance(self._resource, str) else self._resource(*args, **kwargs)
+        if self._key is None:
+            return name
+        if callable(self._key):
+            return name, self._key(*args, **kwargs)
+        bound = parameters.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return name, bound.arguments[self._key]

@@ -1,0 +1,102 @@
+"""Name -> task, alike on every rank."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import DuplicateTask, UnknownTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .tasks import Task
+
+
+class Place(NamedTuple):
+    """Where a function stands in the source."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+_tasks: dict[str, Task[..., Any]] = {}
+
+
+def register(task: Task[..., Any]) -> None:
+    """Add a task. The same function again, imported under a second module name, takes the place of the first.
+
+    Raises:
+        DuplicateTask: Another function has that name.
+    """
+    known = _tasks.get(task.name)
+    if known is not None and place_of(known.fn) != place_of(task.fn):
+        msg = (
+            f"two tasks are named {task.name!r}: {place_of(known.fn)} and {place_of(task.fn)}; "
+            f'give one of them a name of its own: @task("another.name")'
+        )
+        raise DuplicateTask(msg)
+    _tasks[task.name] = task
+
+
+def get(name: str) -> Task[..., Any]:
+    """The task of that name.
+
+    Raises:
+        UnknownTask: There is none; the message names similar ones.
+    """
+    try:
+        return _tasks[name]
+    except KeyError:
+        raise UnknownTask(unknown(name)) from None
+
+
+def unknown(name: str) -> str:
+    """What to say when no task has that name."""
+    near = difflib.get_close_matches(name, _tasks, n=5, cutoff=0.4) or sorted(_tasks)[:5]
+    listed = ", ".join(repr(other) for other in near) or "none"
+    return f"no task named {name!r}; known: {listed}. Is the module that defines it imported on every rank?"
+
+
+def known_names() -> list[str]:
+    """All names, sorted."""
+    return sorted(_tasks)
+
+
+def digest(names: Iterable[str]) -> str:
+    """A short text that is equal for equal names."""
+    return hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
+
+
+def place_of(fn: Callable[..., Any]) -> Place:
+    """Where a function is defined."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return Place(getattr(fn, "__module__", None) or "?", 0)
+    return Place(code.co_filename, code.co_firstlineno)
+
+
+def default_name(fn: Callable[..., Any]) -> str:
+    """`module.qualname`, with the module's real name also where it runs as a script."""
+    module = fn.__module__
+    if module == "__main__":
+        module = _name_of_main()
+    return f"{module}.{fn.__qualname__}"
+
+
+def _name_of_main() -> str:
+    """The name under which another module would import the script."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        name: str = spec.name
+        return name.removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return PurePath(file).stem if file else "interactive"

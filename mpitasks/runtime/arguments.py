@@ -1,0 +1,130 @@
+"""A call's arguments, as bytes; and which of them it is that can't be."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import EncodeError
+from ..options import Plan, Setup
+from ..transport import wire
+from .functions import dumps, is_known, names_known_everywhere
+from .messages import Target
+
+
+class Arguments(NamedTuple):
+    """What of a call travels."""
+
+    payload: wire.Payload
+    target: Target
+    claims: list[Any]
+    """The futures among the arguments, place by place."""
+    function: bytes | None
+    """The function, if it can't travel by name."""
+    setup: bytes | None
+    is_shared: bool
+    """Whether a buffer of the user's, which may be written to, would be sent as it lies."""
+
+
+class Encoder:
+    """Encodes arguments, for one run."""
+
+    def __init__(self) -> None:
+        self._known = names_known_everywhere()
+        self._setups: dict[str, bytes] = {}
+
+    def of(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Encode the arguments of a call.
+
+        Raises:
+            EncodeError: One of them, or the function, can't be pickled; the message says which.
+        """
+        target: Target = plan.name
+        value: tuple[Any, ...] = (args, kwargs)
+        function = setup = None
+        if plan.function is not None:
+            target = None
+            if self._travels_by_name(plan.function):
+                value = (plan.function, args, kwargs)
+            else:
+                function = dumps(plan.function, self._known)
+        if plan.setup is not None:
+            setup = self._setup(plan.setup)
+        try:
+            payload, claims = wire.encode_arguments(value)
+        except Exception as error:
+            raise _which(plan, args, kwargs, error) from error
+        shared = plan.copy and any(not memoryview(buffer).readonly for buffer in payload.buffers)
+        return Arguments(payload, target, claims, function, setup, shared)
+
+    def _travels_by_name(self, function: Callable[..., Any]) -> bool:
+        by_name = isinstance(function, types.FunctionType | types.BuiltinFunctionType | type)
+        return by_name and is_known(function, self._known)
+
+    def _setup(self, setup: Setup) -> bytes:
+        """An executor's initializer, as it was when the executor's first call was submitted."""
+        pickled = self._setups.get(setup.name)
+        if pickled is None:
+            function = _Initializer(setup.name, setup.initializer, setup.initargs)
+            pickled = self._setups[setup.name] = dumps(function, self._known)
+        return pickled
+
+
+class _Initializer:
+    """Calls an initializer with its arguments; equal only to itself, so that two executors both run theirs."""
+
+    def __init__(self, name: str, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+        self._name = name
+        self._initializer = initializer
+        self._initargs = initargs
+
+    def __call__(self) -> None:
+        self._initializer(*self._initargs)
+
+
+def _which(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> EncodeError:
+    """The error that names the argument."""
+    for name, value in _named(plan, args, kwargs):
+        why = _why_not(value)
+        if why:
+            msg = (
+                f"argument {name!r} of {plan.name!r} can't be pickled: {why}; "
+                f"pass what it is made from instead, and make it inside the task"
+            )
+            return EncodeError(msg)
+    return EncodeError(f"the arguments of {plan.name!r} can't be pickled: {type(error).__name__}: {error}")
+
+
+def _named(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The arguments, each with its parameter's name."""
+    signature = plan.signature
+    try:
+        if signature is None and plan.function is not None:
+            signature = inspect.signature(plan.function)
+        bound = signature.bind(*args, **kwargs).arguments if signature is not None else {}
+    except (TypeError, ValueError):  # no signature, or not that one
+        bound = {}
+    named: list[tuple[str, Any]] = []
+    for name, value in bound.items():
+        kind = signature.parameters[name].kind if signature is not None else None
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            named += [(f"{name}[{place}]", item) for place, item in enumerate(value)]
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            named += list(value.items())
+        else:
+            named.append((name, value))
+    return named or [*((str(place), value) for place, value in enumerate(args)), *kwargs.items()]
+
+
+def _why_not(value: object) -> str:
+    """Why a value can't be pickled, in pickle's words; empty if it can."""
+    try:
+        wire.encode_arguments(value)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:  # as pickle itself complains
+        return str(error)
+    except Exception as error:  # noqa: BLE001  pickle hooks are user code and raise anything
+        return f"{type(error).__name__}: {error}"
+    return ""

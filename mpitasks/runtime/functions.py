@@ -1,0 +1,135 @@
+"""Functions that the slaves don't know by a name, sent once to each slave."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+
+import cloudpickle
+
+from ..errors import EncodeError
+from ..ids import Rank
+
+MOST_KEPT = 256
+"""Functions that slaves keep; a program that makes a closure for every call must not fill their memory."""
+
+
+def names_known_everywhere() -> frozenset[str]:
+    """The names that the script has defined by now, on every rank alike."""
+    return frozenset(vars(sys.modules["__main__"]))
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  cloudpickle has no types
+    """By reference what every rank can import, by value what only this rank has."""
+
+    def __init__(self, file: io.BytesIO, known: frozenset[str]) -> None:
+        super().__init__(file, 5)
+        self._known = known
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401  as in pickle
+        if isinstance(obj, types.FunctionType | type) and is_known(obj, self._known):
+            return NotImplemented
+        return super().reducer_override(obj)
+
+
+def is_known(obj: Any, known: frozenset[str]) -> bool:  # noqa: ANN401  a function or class
+    """Whether every rank finds this function or class by its module and name."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    if module is None:
+        return False
+    top, *inner = obj.__qualname__.split(".")
+    if obj.__module__ == "__main__" and top not in known:
+        return False
+    found = vars(module).get(top)
+    for name in inner:
+        found = getattr(found, name, None)
+    return found is obj
+
+
+def dumps(function: object, known: frozenset[str]) -> bytes:
+    """A callable as bytes.
+
+    Raises:
+        EncodeError: It can't be pickled, not by cloudpickle either.
+    """
+    file = io.BytesIO()
+    try:
+        _Pickler(file, known).dump(function)
+    except Exception as error:
+        msg = f"{function!r} can't travel to a slave: {type(error).__name__}: {error}; what it refers to must be picklable"
+        raise EncodeError(msg) from error
+    return file.getvalue()
+
+
+class Functions:
+    """What has been sent to which slave.
+
+    A function is pickled at every call, since what it refers to may have changed; equal bytes are sent once.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[bytes, int] = OrderedDict()
+        self._pickled: dict[int, bytes] = {}
+        self._in_use: dict[int, int] = {}
+        self._sent: dict[Rank, set[int]] = {}
+        self._dropped: dict[Rank, list[int]] = {}
+        self._count = count()
+
+    def number_of(self, pickled: bytes) -> int:
+        """The number of these bytes; they are in use by one call more."""
+        digest = blake2b(pickled, digest_size=16).digest()
+        number = self._numbers.get(digest)
+        if number is None:
+            number = self._numbers[digest] = next(self._count)
+            self._pickled[number] = pickled
+        self._numbers.move_to_end(digest)
+        self._in_use[number] = self._in_use.get(number, 0) + 1
+        if len(self._numbers) > MOST_KEPT:
+            self._drop_unused()
+        return number
+
+    def release(self, number: int) -> None:
+        """One call less uses it."""
+        self._in_use[number] -= 1
+
+    def to_send(self, rank: Rank, numbers: set[int]) -> tuple[dict[int, Callable[..., Any]], list[int]]:
+        """What that slave lacks of these, and what it may forget; from now on it has them."""
+        sent = self._sent.setdefault(rank, set())
+        lacking = sorted(numbers - sent)
+        sent |= numbers
+        return {number: _Travelling(self._pickled[number]) for number in lacking}, self._dropped.pop(rank, [])
+
+    def _drop_unused(self) -> None:
+        """Forget the one used longest ago, if no call needs it."""
+        digest, number = next(iter(self._numbers.items()))
+        if self._in_use[number]:
+            self._numbers.move_to_end(digest)
+            return
+        del self._numbers[digest], self._pickled[number], self._in_use[number]
+        for rank, sent in self._sent.items():
+            if number in sent:
+                sent.discard(number)
+                self._dropped.setdefault(rank, []).append(number)
+
+
+class _Travelling:
+    """A pickled function, unpickled on the slave when it is first called, where its errors are an outcome."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
+        self._loaded: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the function returns
+        if self._loaded is None:
+            self._loaded = pickle.loads(self._pickled)  # noqa: S301  it comes from the master of this job
+        return self._loaded(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[type[_Travelling], tuple[bytes]]:
+        return _Travelling, (self._pickled,)

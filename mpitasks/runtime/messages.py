@@ -1,0 +1,37 @@
+"""What master and slaves tell each other.
+
+::
+
+    master ──► WINDOW  functions, calls          run these; keep these functions for later calls
+           ──► BACK                              give back what you have not begun
+           ──► STOP    call id                   its result is not wanted any more
+           ──► DRAIN                             as BACK, and let what runs know that it should stop
+           ──► LEAVE                             no more calls will come
+    slave  ──► REPORT  outcomes, given back, log records
+           ──► BYE                               nothing will come any more
+
+Plain tuples that begin with a number: they pickle three times as fast as anything with names. Every value in them that is
+the user's is a payload already: reading a message runs no user code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import Buffer
+
+from ..ids import CallId
+
+WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE = range(7)
+
+Target = str | int | None
+"""What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""
+
+SentCall = tuple[CallId, str, Target, int, int | None, Buffer, list[Buffer], list[tuple[Buffer, list[Buffer]]]]
+"""Call id, task name, target, attempt, number of the setup, arguments (data, buffers), values of futures among them."""
+
+Outcome = tuple[CallId, bool, float, Buffer, list[Buffer]]
+"""Call id, whether it returned, seconds it took, value or failure (data, buffers)."""
+
+Record = dict[str, Any]
+"""The attributes of a log record."""

@@ -1,0 +1,299 @@
+"""A slave's loop: receive, look up, run, answer. It never decides.
+
+::
+
+    WINDOW ──► inbox ──► run ──► outbox ──► REPORT
+                 │ BACK, DRAIN: what is not begun goes back
+
+The main thread runs the calls. Where one outlasts a tick, the listener thread looks for messages meanwhile: it takes
+windows in, gives back what is not begun, and sends outcomes that wait. Both take from the inbox by one atomic `pop`, so no
+call is both run and given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from inspect import iscoroutine
+from time import perf_counter
+from typing import Any
+
+from .. import registry
+from ..context import Context, current, enter, leave
+from ..errors import EncodeError
+from ..ids import MASTER, CallId
+from ..transport import wire
+from ..transport.base import Transport
+from ..transport.failures import encode_failure
+from .backoff import Backoff
+from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Outcome, Record, SentCall
+
+TICK = 0.05
+"""Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
+MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
+"""Outcomes, and seconds, that are gathered into one report while calls go on."""
+
+
+class Slave:
+    """Runs the calls that the master sends."""
+
+    def __init__(self, transport: Transport, *, host: str, backoff: Backoff | None = None) -> None:
+        self.records: deque[Record] = deque()
+        """Log records to be sent."""
+        self._transport = transport
+        self.rank = transport.rank
+        self._host = host
+        self._backoff = backoff or Backoff()
+        self._wire = threading.Lock()
+        self._inbox: deque[SentCall] = deque()
+        self._outbox: deque[Outcome] = deque()
+        self._sent_at = 0.0
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._set_up: dict[int, BaseException | None] = {}
+        self._stopped: set[CallId] = set()
+        self._draining = self._leaving = False
+        self._begun = 0
+        self._runner: asyncio.Runner | None = None
+        self._aside: ThreadPoolExecutor | None = None
+
+    # ---------------------------------------------------------------- the loop
+
+    def serve(self) -> None:
+        """Run calls until the master says that no more will come."""
+        closing = threading.Event()
+        listener = threading.Thread(target=self._listen, args=(closing,), name="mpitasks-listener", daemon=True)
+        listener.start()
+        try:
+            while self.step() or not self._leaving:
+                pass
+        finally:
+            closing.set()
+            listener.join()
+        self.close()
+
+    def step(self) -> bool:
+        """Run a call, or else look for messages, or else pause. False if there was nothing to do."""
+        if self._inbox:
+            self._run_next()
+            return True
+        if self._receive():
+            self._backoff.reset()
+            return True
+        if self.records:
+            self._report()
+        if not self._leaving:
+            self._backoff.pause()
+        return False
+
+    def run_all(self) -> None:
+        """Run everything that has been sent so far, and return."""
+        while self._receive() or self._inbox:
+            if self._inbox:
+                self._run_next()
+
+    def close(self) -> None:
+        """End what async tasks ran on, send what is unsent, and say goodbye."""
+        if self._runner is not None:
+            self._runner.close()
+        if self._aside is not None:
+            self._aside.shutdown()
+        self._finish_sending()
+        with self._wire:
+            self._transport.send(MASTER, wire.pack((BYE,)))
+
+    # ---------------------------------------------------------------- messages
+
+    def _receive(self) -> bool:
+        """Take in one message, if there is one."""
+        with self._wire:
+            arrival = self._transport.receive()
+            if arrival is None:
+                return False
+            self._take_in(wire.unpack(arrival.packet))
+        return True
+
+    def _take_in(self, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == WINDOW:
+            self._functions.update(message[1])
+            for number in message[2]:
+                self._functions.pop(number, None)
+            self._inbox.extend(message[3])
+        elif kind == STOP:
+            self._stopped.add(message[1])
+        elif kind in (BACK, DRAIN):
+            self._draining = self._draining or kind == DRAIN
+            self._send_report([], self._unbegun())
+        elif kind == LEAVE:
+            self._leaving = True
+
+    def _unbegun(self) -> list[CallId]:
+        """Take back out of the inbox what has not begun."""
+        ids: list[CallId] = []
+        while True:
+            try:
+                ids.append(self._inbox.pop()[0])
+            except IndexError:
+                return ids
+
+    def _report(self) -> None:
+        """Send the outcomes so far. Large ones are on their way, or have arrived, when this returns."""
+        with self._wire:
+            outcomes: list[Outcome] = []
+            while self._outbox:
+                outcomes.append(self._outbox.popleft())
+            if outcomes or self.records:
+                self._send_report(outcomes, None)
+        self._sent_at = perf_counter()
+
+    def _send_report(self, outcomes: list[Outcome], given_back: list[CallId] | None) -> None:
+        records: list[Record] = []
+        while self.records:
+            records.append(self.records.popleft())
+        self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records)))
+
+    def _finish_sending(self) -> None:
+        """Wait until large outcomes are sent: their memory is the user's, and the next call may write to it."""
+        self._report()
+        while self._is_sending():
+            if self._receive():
+                self._backoff.reset()
+            else:
+                self._backoff.pause()
+
+    def _is_sending(self) -> bool:
+        with self._wire:
+            return self._transport.sending
+
+    def _listen(self, closing: threading.Event) -> None:
+        """While one call goes on for long, do what the main thread can't."""
+        seen = -1
+        parent = os.getppid()
+        while not closing.wait(TICK):
+            if os.getppid() != parent:
+                os._exit(1)  # the launcher is gone, and with it everybody who could end this process
+            if self._begun == seen:
+                while self._receive():
+                    pass
+                if self._outbox or self.records:
+                    self._report()
+            seen = self._begun
+
+    # ---------------------------------------------------------------- calls
+
+    def _run_next(self) -> None:
+        """Run one call, and send outcomes where it is time to."""
+        try:
+            call = self._inbox.popleft()
+        except IndexError:  # the listener has just given it back
+            return
+        self._begun += 1
+        outcome = self._run(call)
+        self._outbox.append(outcome)
+        if outcome[4] or not isinstance(outcome[3], bytes):
+            self._finish_sending()
+        elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
+            self._report()
+            if self._inbox:
+                self._receive()
+            else:
+                _flush_output()
+
+    def _run(self, call: SentCall) -> Outcome:
+        """Run one call; every exception is an outcome."""
+        call_id, name, _, attempt = call[:4]
+        began = perf_counter()
+        token = enter(Context(name, self.rank, attempt, lambda: self._draining or call_id in self._stopped))
+        try:
+            returned, payload = True, self._value(call)
+        except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
+            note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self.rank} on {self._host}"
+            returned, payload = False, encode_failure(_without_our_frames(error), note)
+        finally:
+            leave(token)
+        if self._stopped:
+            self._stopped.discard(call_id)
+        return call_id, returned, perf_counter() - began, *wire.sendable(payload)
+
+    def _value(self, call: SentCall) -> wire.Payload:
+        """What the call returns, encoded."""
+        _, name, target, attempt, setup, data, buffers, filled = call
+        if setup is not None:
+            self._do_setup(setup)
+        arguments = wire.Payload(data, buffers)
+        if filled:
+            values = [wire.decode(wire.Payload(*value)) for value in filled]
+            decoded = wire.decode_filled(arguments, values)
+        else:
+            decoded = wire.decode(arguments)
+        value = self._call(target, *decoded)
+        if iscoroutine(value):
+            value = self._await(value)
+        try:
+            return wire.encode(value)
+        except Exception as error:
+            msg = f"{name!r} returned {type(value).__qualname__}, which can't be pickled: {error}"
+            raise EncodeError(msg) from error
+
+    def _call(self, target: str | int | None, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+        mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+        if isinstance(target, str):
+            args, kwargs = decoded
+            task = registry.get(target)
+            return task.fn(current(), *args, **kwargs) if task.bind else task.fn(*args, **kwargs)
+        if target is None:
+            function, args, kwargs = decoded
+            return function(*args, **kwargs)
+        args, kwargs = decoded
+        return self._functions[target](*args, **kwargs)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
+        """Run an async task to its end, on the one event loop of this slave."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        runner, context = self._runner, contextvars.copy_context()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return runner.run(coroutine, context=context)
+        # Inline, under an async main: a thread has at most one running loop, so this one runs in a thread of its own.
+        self._aside = self._aside or ThreadPoolExecutor(1, "mpitasks-async")
+        return self._aside.submit(runner.run, coroutine, context=context).result()
+
+    def _do_setup(self, number: int) -> None:
+        """Run an executor's initializer, the first time.
+
+        Raises:
+            BrokenExecutor: It raised, now or before.
+        """
+        if number not in self._set_up:
+            try:
+                self._functions[number]()
+                self._set_up[number] = None
+            except BaseException as error:  # noqa: BLE001  an initializer is user code
+                self._set_up[number] = error
+        error = self._set_up[number]
+        if error is not None:
+            msg = f"the initializer of this executor raised {type(error).__qualname__}: {error}"
+            raise BrokenExecutor(msg) from error
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """The traceback from the first frame that is the user's."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None and traceback.tb_frame.f_globals.get("__name__") == __name__:
+        traceback = traceback.tb_next
+    return error.with_traceback(traceback)
+
+
+def _flush_output() -> None:
+    """What the calls printed should be seen now, not at the end of the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()

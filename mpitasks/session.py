@@ -1,0 +1,417 @@
+"""`run(main)`: who is master, what backend, and how everything ends.
+
+::
+
+    every rank ── run(main) ─┬─ rank 0: Master, main(...), the end, main's value
+                             └─ others: Slave.serve(), exit code 0, never back
+
+The end, when main returned: all calls end, the slaves leave, MPI is finalized. When main raised or a signal came: what is
+queued is cancelled, what runs has `grace` seconds, then the slaves leave; if one can't, the job is aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
+
+from typing_extensions import Unpack
+
+from . import farm, futures, launch, registry
+from .context import inside_a_call
+from .errors import StartError
+from .runtime import backoff, logs
+from .runtime.inline import InlineMaster
+from .runtime.master import Master
+from .runtime.memory import keep_freed_memory
+from .runtime.slave import Slave
+from .transport.local import local_world
+from .version import __version__
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+Backend = Literal["auto", "mpi", "inline", "threads"]
+
+GOODBYE = 30.0
+"""Seconds that idle slaves get to leave; they need milliseconds, on an overloaded host perhaps a second."""
+
+_GiveUp = Callable[[BaseException | None, dict[int, str]], None]
+_logger = logging.getLogger("mpitasks")
+_ended_under_mpi: list[str] = []
+
+
+@overload
+def run(
+    main: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+    /,
+    *args: Unpack[Ts],
+    slaves: int | None = None,
+    backend: Backend = "auto",
+    grace: float = 5.0,
+) -> T: ...
+@overload
+def run(
+    main: Callable[[Unpack[Ts]], T],
+    /,
+    *args: Unpack[Ts],
+    slaves: int | None = None,
+    backend: Backend = "auto",
+    grace: float = 5.0,
+) -> T: ...
+def run(
+    main: Callable[..., Any], /, *args: Any, slaves: int | None = None, backend: Backend = "auto", grace: float = 5.0
+) -> Any:
+    """Run `main(*args)` on rank 0, with all other ranks as its slaves.
+
+    Every rank runs the same script and calls this at its end; on all ranks but 0 it does not return. Under MPI it can be
+    called once.
+
+    Args:
+        main: A plain or an async function.
+        *args: Its arguments.
+        slaves: How many slaves to start, if this is no rank of an MPI job yet: the program starts itself again under
+            mpiexec. By default `MPITASKS_SLAVES`, else none.
+        backend: "mpi"; "inline": calls run in this process, inside `delay`; "threads": slaves are threads of this
+            process, for tests; "auto": MPI where there is more than one rank, else inline.
+        grace: Seconds that running calls get when main fails, or a signal comes.
+
+    Returns:
+        What main returned.
+
+    Raises:
+        StartError: It can't begin: a run is running already, or the ranks differ.
+        Exception: What main raised.
+    """
+    chosen = _choose(backend, slaves)
+    if chosen == "mpi":
+        return _run_mpi(main, args, grace)
+    if chosen == "threads":
+        return _run_threads(main, args, slaves or launch.usable_cores(), grace)
+    if chosen == "inline":
+        return _run_farm(InlineMaster(), main, args, grace, _log_stuck)
+    sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
+
+
+def is_master() -> bool:
+    """Whether this process runs main: it is rank 0, or no rank of an MPI job at all."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
+        return bool(mpi.COMM_WORLD.Get_rank() == 0)
+    ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
+
+
+# ---------------------------------------------------------------- which backend
+
+
+def _choose(backend: Backend, slaves: int | None) -> str:
+    """ "mpi", "inline", "threads", or a number of slaves to start.
+
+    Raises:
+        StartError: Nothing fits.
+    """
+    _refuse_second_run()
+    if backend not in ("auto", "mpi", "inline", "threads"):
+        msg = f"backend={backend!r} is not known; known: 'auto', 'mpi', 'inline', 'threads'"
+        raise ValueError(msg)
+    wanted = slaves if slaves is not None else _slaves_by_environment()
+    if wanted is not None and wanted < 1:
+        msg = f"slaves={wanted} must be 1 or more; for none, use backend='inline'"
+        raise ValueError(msg)
+    if backend in ("inline", "threads"):
+        return backend
+    if launch.has_launcher() or "mpi4py.MPI" in sys.modules:
+        if _world_size() > 1:
+            return "mpi"
+        _refuse_broken_world()
+    if wanted is not None:
+        _refuse_what_is_no_script()
+        return str(wanted)
+    if backend == "mpi":
+        msg = f"backend='mpi' needs 2 ranks or more, and this is 1: start it with mpiexec -n 4 python {sys.argv[0] or 'app.py'}"
+        raise StartError(msg)
+    program = sys.argv[0] or "app.py"
+    print(f"mpitasks: 1 rank, so calls run in this process; for more: mpiexec -n 4 python {program}", file=sys.stderr)
+    return "inline"
+
+
+def _refuse_second_run() -> None:
+    if inside_a_call():
+        msg = "run() was called inside a task: a task returns what main needs, and main submits more"
+        raise StartError(msg)
+    if farm.is_running():
+        msg = "run() was called while a run is running: a program has one farm; call delay() in the main that runs now"
+        raise StartError(msg)
+    if _ended_under_mpi:
+        msg = "run() was called a second time under MPI, where the slaves have left after the first: put both into one main"
+        raise StartError(msg)
+
+
+def _slaves_by_environment() -> int | None:
+    text = os.environ.get("MPITASKS_SLAVES", "")
+    if not text:
+        return None
+    if not text.isdigit():
+        msg = f"MPITASKS_SLAVES={text!r} must be a whole number"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _world_size() -> int:
+    from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
+
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
+    return MPI.COMM_WORLD.Get_size()
+
+
+def _refuse_broken_world() -> None:
+    """One rank, but a launcher that has started more: N serial runs would look like one slow run."""
+    promise = launch.promised_size()
+    if promise is None:
+        return
+    msg = (
+        f"MPI says that this is the only rank, but the launcher has set {promise}: mpi4py uses another MPI than the mpiexec "
+        f"that started this. Use the mpiexec of that MPI: python -m mpitasks -n 4 {sys.argv[0] or 'app.py'} finds it"
+    )
+    raise StartError(msg)
+
+
+def _refuse_what_is_no_script() -> None:
+    if launch.STARTED in os.environ:
+        msg = "mpiexec was started by mpitasks, and yet this is the only rank: mpi4py and mpiexec are of different MPIs"
+        raise StartError(msg)
+    main = sys.modules["__main__"]
+    if getattr(main, "__file__", None) is None:
+        msg = "slaves= starts this script again under mpiexec, and here is no script; use backend='threads' or 'inline'"
+        raise StartError(msg)
+
+
+# ---------------------------------------------------------------- in this process
+
+
+def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], grace: float, give_up: _GiveUp) -> T:
+    """Run main with this farm, and end the farm in order.
+
+    Args:
+        master: The farm.
+        main: What to run.
+        args: Its arguments.
+        grace: Seconds for running calls, if main fails.
+        give_up: What to do about slaves that can't leave.
+    """
+    with _serving(master), logs.records_with_rank(0), master.interrupts.installed():
+        try:
+            value = _call_main(main, args)
+            master.finish()
+        except BaseException as error:
+            try:
+                _say_cancelled(error, master.abandon(grace))
+            except (KeyboardInterrupt, SystemExit):  # the second signal: at once
+                give_up(error, master.busy_ranks())
+            _let_go(master, error, give_up)
+            raise
+        _let_go(master, None, give_up)
+    return value
+
+
+def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> None:
+    """Let the slaves leave, and sum up."""
+    stuck = master.busy_ranks()
+    left = master.close(0.0 if stuck else GOODBYE)
+    _summarize()
+    if stuck or left:
+        give_up(error, stuck or dict.fromkeys(left, "?"))
+
+
+def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
+    """Threads can't be ended from outside."""
+    for rank, name in stuck.items():
+        _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
+
+
+def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, grace: float) -> T:
+    """Run main with slaves that are threads."""
+    ours, *others = local_world(slaves + 1)
+    for transport in others:
+        slave = Slave(transport, host="this process", backoff=backoff.threads())
+        threading.Thread(target=slave.serve, name=f"mpitasks-slave-{transport.rank}", daemon=True).start()
+    return _run_farm(Master(ours, backoff=backoff.threads), main, args, grace, _log_stuck)
+
+
+@contextmanager
+def _serving(master: Master) -> Iterator[None]:
+    """Within, tasks find this farm."""
+    futures.begin_counting()
+    farm.bind(master)
+    master.start()
+    try:
+        yield
+    finally:
+        farm.unbind()
+
+
+def _call_main(main: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401  whatever main returns
+    mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+    value = main(*args)
+    return asyncio.run(value) if iscoroutine(value) else value
+
+
+def _say_cancelled(error: BaseException, cancelled: int) -> None:
+    """One line where calls were lost on purpose."""
+    if cancelled:
+        print(f"mpitasks: main ended by {type(error).__name__}; {cancelled} calls that had not begun are cancelled", file=sys.stderr)
+
+
+def _summarize() -> None:
+    """Log how many failures nobody has asked for."""
+    count = futures.report_unretrieved()
+    if count:
+        _logger.error("%d failed call%s of this run: nobody asked for the result", count, "" if count == 1 else "s")
+
+
+# ---------------------------------------------------------------- under MPI
+
+
+def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
+    """On rank 0, run main; on every other rank, serve and leave."""
+    from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
+
+    from .transport.mpi import MpiTransport  # noqa: PLC0415  as above
+
+    _refuse_few_threads(MPI)
+    keep_freed_memory()
+    comm = MPI.COMM_WORLD.Dup()
+    _compare_ranks(comm)
+    _ended_under_mpi.append("begun")
+    transport = MpiTransport(comm)
+    if comm.Get_rank() != 0:
+        _serve(Slave(transport, host=socket.gethostname()))
+    launch.say_where(grace)
+    return _run_rank_0(Master(transport), main, args, grace)
+
+
+def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI
+    if mpi.Query_thread() < mpi.THREAD_SERIALIZED:
+        msg = (
+            "MPI was started for one thread only, and the farm also works while main computes: "
+            "remove the setting of mpi4py.rc.thread_level or MPI4PY_RC_THREAD_LEVEL, or set it to 'serialized'"
+        )
+        raise StartError(msg)
+
+
+def _compare_ranks(comm: MPI.Comm) -> None:
+    """Refuse to begin if the ranks differ in what matters.
+
+    Raises:
+        StartError: On rank 0, with what differs. The other ranks exit.
+    """
+    names = registry.known_names()
+    mine = (__version__, sys.version.split()[0], registry.digest(names))
+    everyones = comm.gather(mine)
+    equal = comm.bcast(everyones is not None and all(one == mine for one in everyones))
+    if equal:
+        return
+    everyones_names = comm.gather((*mine[:2], names))
+    if everyones_names is None:
+        sys.exit(1)
+    raise StartError(_differences(everyones_names))
+
+
+def _differences(ranks: list[tuple[str, str, list[str]]]) -> str:
+    """What each rank has that rank 0 has not, and the other way round."""
+    first_version, first_python, first_names = ranks[0]
+    lines = ["the ranks of this job differ from rank 0:"]
+    for rank, (version, python, names) in enumerate(ranks):
+        if version != first_version:
+            lines.append(f"  rank {rank} has mpitasks {version}, rank 0 has {first_version}")
+        if python != first_python:
+            lines.append(f"  rank {rank} has Python {python}, rank 0 has {first_python}")
+        if missing := sorted(set(first_names) - set(names)):
+            lines.append(f"  rank {rank} lacks the tasks {', '.join(missing)}")
+        if more := sorted(set(names) - set(first_names)):
+            lines.append(f"  rank {rank} has the tasks {', '.join(more)}, which rank 0 lacks")
+    lines.append("Define tasks at the top level of modules that every rank imports, before mpitasks.run()")
+    return "\n".join(lines)
+
+
+def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
+    """Run main, and end the job."""
+    try:
+        value = _run_farm(master, main, args, grace, _abort)
+    except KeyboardInterrupt:
+        _finalize()
+        print("mpitasks: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BaseException:
+        _finalize()
+        raise
+    _finalize()
+    return value
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code with which Python would end."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
+
+
+def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
+    """End the job although slaves are in calls."""
+    from mpi4py import MPI  # noqa: PLC0415  it is started by now
+
+    if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        traceback.print_exception(error)
+    for rank, name in stuck.items():
+        print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
+    _leave_tidily()
+    MPI.COMM_WORLD.Abort((error and _code_of(error)) or 1)
+    os._exit(1)
+
+
+def _serve(slave: Slave) -> NoReturn:
+    """Be a slave until the end, and exit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.SIG_IGN)  # rank 0 decides
+    with logs.records_with_rank(slave.rank), logs.forwarding(slave.records):
+        try:
+            slave.serve()
+        except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
+            _abort(error, {})
+    _leave_tidily()
+    _finalize()
+    os._exit(0)
+
+
+def _leave_tidily() -> None:
+    """What Python does at its end, before an end by `os._exit`."""
+    atexit._run_exitfuncs()  # noqa: SLF001  there is no public name for it
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _finalize() -> None:
+    """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without."""
+    from mpi4py import MPI  # noqa: PLC0415  it is started by now
+
+    MPI.Finalize()

@@ -1,0 +1,80 @@
+"""How a task's exception travels.
+
+An exception goes as itself if its pickle gives an equal one back; the slave tries. Else its type's name, its text and
+its traceback go, as a `RemoteError`. So does what is no `Exception`: a `SystemExit` that came back as itself would end main
+without a word.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import NamedTuple
+
+from ..errors import RemoteError, RemoteTraceback
+from . import wire
+
+
+class _Failure(NamedTuple):
+    """A failure as it travels."""
+
+    pickled: bytes | None
+    type_name: str
+    message: str
+    text: str
+    note: str
+
+
+def encode_failure(error: BaseException, note: str) -> wire.Payload:
+    """A task's exception as bytes; this never fails.
+
+    Args:
+        error: The exception.
+        note: Which call it was, and where.
+    """
+    kind = type(error)
+    type_name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return wire.encode(tuple(_Failure(_pickled(error), type_name, _text_of(error), _traceback_of(error), note)))
+
+
+def decode_failure(payload: wire.Payload) -> BaseException:
+    """The exception again, with the remote traceback as its cause and the note."""
+    failure = _Failure(*wire.decode(payload))
+    error: BaseException = RemoteError(failure.type_name, failure.message)
+    if failure.pickled is not None:
+        try:
+            loaded = pickle.loads(failure.pickled)  # noqa: S301  it comes from a rank of this job
+        except Exception as why:  # noqa: BLE001  unpickling runs user code
+            error.add_note(f"the exception itself could not be unpickled here: {type(why).__name__}: {why}")
+        else:
+            error = loaded
+    error.__cause__ = RemoteTraceback(failure.text)
+    error.add_note(failure.note)
+    return error
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """The exception's pickle, if it gives an equal exception back."""
+    if not isinstance(error, Exception):
+        return None
+    try:
+        data = pickle.dumps(error, 5)
+        again = pickle.loads(data)  # noqa: S301  our own bytes
+        same = type(again) is type(error) and str(again) == str(error)
+    except Exception:  # noqa: BLE001  pickling runs user code
+        return None
+    return data if same else None
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as why:  # noqa: BLE001  __str__ is user code
+        return f"<its __str__ raised {type(why).__name__}>"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  formatting runs user code, such as __str__ and __repr__
+        return "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}\n"

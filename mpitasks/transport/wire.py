@@ -1,0 +1,162 @@
+"""How values and messages become bytes, and values again.
+
+::
+
+    value ──encode──► Payload(data, buffers) ──┐
+                                               ├─ pack ──► Packet(header, frames) ──► transport
+    message: a tuple that holds payloads ──────┘
+
+Pickle protocol 5 with out-of-band buffers: what is large is never copied into a pickle. A buffer below `INLINE` bytes
+stays in the pickle, since a message of its own costs more than the copy; a larger one becomes a frame of its own.
+
+A future inside an argument travels as a place (`claim`), which the slave fills with the value when it decodes: the bytes
+of one call's result go on to the next call as they are, and are never unpickled on the master.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from typing_extensions import Buffer
+
+INLINE = 64 * 1024
+"""Bytes from which a buffer travels as a message of its own; a 64 KB copy costs about as much as a message."""
+
+
+class Payload(NamedTuple):
+    """One encoded value: a pickle, and the buffers it left out."""
+
+    data: Buffer
+    buffers: Sequence[Buffer] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return nbytes(self.data) + sum(map(nbytes, self.buffers))
+
+
+class Packet(NamedTuple):
+    """One message as the transport carries it."""
+
+    header: bytes
+    frames: Sequence[Buffer]
+
+
+def nbytes(buffer: Buffer) -> int:
+    """The size of a buffer in bytes."""
+    return len(buffer) if isinstance(buffer, bytes) else memoryview(buffer).nbytes
+
+
+def encode(value: object) -> Payload:
+    """Pickle a value; buffers of `INLINE` bytes and more are left out and not copied.
+
+    Raises:
+        Exception: Whatever the value's own pickling raises.
+    """
+    buffers: list[Buffer] = []
+
+    def stays(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < INLINE:
+            return True
+        buffers.append(raw)
+        return False
+
+    return Payload(pickle.dumps(value, 5, buffer_callback=stays), buffers)
+
+
+def decode(payload: Payload) -> Any:  # noqa: ANN401  whatever was encoded
+    """The value again.
+
+    Raises:
+        Exception: Whatever the value's own unpickling raises.
+    """
+    return pickle.loads(payload.data, buffers=payload.buffers)  # noqa: S301  it comes from a rank of this job
+
+
+def snapshot(payload: Payload) -> Payload:
+    """The payload with every writable buffer copied: what happens to the originals from now on does not matter."""
+    return Payload(payload.data, [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in payload.buffers])
+
+
+def pack(message: object) -> Packet:
+    """A message as bytes. Payloads in it must be `sendable`."""
+    payload = encode(message)
+    return Packet(bytes(payload.data), payload.buffers)
+
+
+def sendable(payload: Payload) -> tuple[Buffer, list[Buffer]]:
+    """A payload as part of a message: what is large in it will travel by itself."""
+    data, buffers = payload
+    if not (isinstance(data, bytes) and len(data) < INLINE):
+        data = pickle.PickleBuffer(data)
+    return data, [pickle.PickleBuffer(buffer) for buffer in buffers] if buffers else []
+
+
+def unpack(packet: Packet) -> Any:  # noqa: ANN401  the receiver knows the shape
+    """The message again."""
+    return decode(Payload(packet.header, packet.frames))
+
+
+# ---------------------------------------------------------------- places for futures
+
+
+class _Threads(threading.local):
+    """What this thread encodes or decodes just now."""
+
+    claims: list[Any] | None = None
+    values: Sequence[Any] = ()
+
+
+_threads = _Threads()
+
+
+def encode_arguments(value: object) -> tuple[Payload, list[Any]]:
+    """Encode the arguments of a call; also gives what `claim` was told, place by place.
+
+    Raises:
+        Exception: Whatever the value's own pickling raises.
+    """
+    outer, _threads.claims = _threads.claims, []
+    try:
+        return encode(value), _threads.claims
+    finally:
+        _threads.claims = outer
+
+
+def claim(owner: object) -> tuple[Callable[..., Any], tuple[int]]:
+    """For `__reduce__`: leave a place for the value of `owner`.
+
+    Raises:
+        TypeError: Nobody fills places here: this is not the argument of a call.
+    """
+    if _threads.claims is None:
+        msg = f"{owner!r} can only be pickled as an argument of a call: a future belongs to its run"
+        raise TypeError(msg)
+    _threads.claims.append(owner)
+    return _fill, (len(_threads.claims) - 1,)
+
+
+def decode_filled(payload: Payload, values: Sequence[Any]) -> Any:  # noqa: ANN401  whatever was encoded
+    """Decode, with the places filled with these values.
+
+    Raises:
+        Exception: Whatever the value's own unpickling raises.
+    """
+    outer, _threads.values = _threads.values, values
+    try:
+        return decode(payload)
+    finally:
+        _threads.values = outer
+
+
+def _fill(place: int) -> Any:  # noqa: ANN401  whatever the future's value is
+    return _threads.values[place]
+
+
+def itself(value: Any) -> Any:  # noqa: ANN401  for `__reduce__`: what is unpickled is this value
+    """The value, for a `__reduce__` that stands for something else."""
+    return value
