@@ -3,6 +3,7 @@
 Decorate functions with `task`, call `f.delay(...)` in main, start main with `run(main)`, and the script with mpiexec.
 """
 
+from . import guard
 from .context import Context, current
 from .errors import (
     DependencyFailed,
@@ -53,3 +54,5 @@ __all__ = [
     "task",
     "wait",
 ]
+
+guard.watch()

@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2")
+    parser.add_argument(
+        "-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2"
+    )
     parser.add_argument("-m", metavar="MODULE", help="run this module instead of a script; what follows are its arguments")
     parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
@@ -71,7 +73,10 @@ def _start(program: list[str], ranks: int | None) -> int:
     if launch.promised_size() is not None:
         return _be_a_rank(program)
     if program[0] != "-m" and not Path(program[0]).is_file():
-        print(f"mpitasks: there is no file {program[0]!r}; for a module: python -m mpitasks -m {program[0]}", file=sys.stderr)
+        print(
+            f"mpitasks: there is no file {program[0]!r}; for a module: python -m mpitasks -m {program[0]}",
+            file=sys.stderr,
+        )
         return 2
     return launch.start(program, ranks or max(2, launch.usable_cores()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any
 
@@ -61,14 +61,14 @@ def inside_a_call() -> bool:
     return _current.get() is not None
 
 
-def enter(context: Context) -> object:
+def enter(context: Context) -> Token[Context | None]:
     """From now on, `current()` gives this context here. Give what this returns to `leave`."""
     return _current.set(context)
 
 
-def leave(token: object) -> None:
+def leave(token: Token[Context | None]) -> None:
     """The call has ended."""
-    _current.reset(token)  # type: ignore[arg-type]  a token of ours
+    _current.reset(token)
 
 
 def late(fn: Callable[..., Any], *, bind: bool) -> Callable[..., Any]:

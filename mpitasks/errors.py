@@ -73,7 +73,7 @@ class ResultTimeout(MpiTasksError, TimeoutError):
     """The time given to wait for an outcome ran out; the call itself goes on."""
 
 
-class RemoteTraceback(Exception):  # noqa: N818  named as in concurrent.futures and mpi4py.futures
+class RemoteTraceback(Exception):
     """Carries the text of a traceback from a slave; the `__cause__` of a task's own exception."""
 
     def __init__(self, text: str) -> None:

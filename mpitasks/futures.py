@@ -169,7 +169,7 @@ class Future(concurrent.futures.Future[T]):
     # ------------------------------------------------------------ for the farm
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  an attribute in the base class
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute in the base class
         made = self._made
         if made is None:
             with _making:
@@ -185,7 +185,7 @@ class Future(concurrent.futures.Future[T]):
         Needs no lock: the state is written before `_made` is read, and whoever makes the condition reads the state after.
         """
         if self._failed or self._because is not None:
-            _Failures.alive.add(self)
+            _failures.alive.add(self)
         self._state = state
         self._call = None
         return self._made is not None
@@ -255,13 +255,17 @@ class Future(concurrent.futures.Future[T]):
 
     def _blame(self, other: Future[Any]) -> DependencyFailed:
         """The error of a call that never ran, because of another one."""
-        error = DependencyFailed(f"the call of {self.task_name!r} never ran: it needs a call of {other.task_name!r}, which failed")
+        error = DependencyFailed(
+            f"the call of {self.task_name!r} never ran: it needs a call of {other.task_name!r}, which failed"
+        )
         error.__cause__ = other._error(None)
         return error
 
     def _not_decoded(self, error: Exception) -> RemoteError:
         """The value came, but cannot be unpickled here."""
-        wrapped = RemoteError(type(error).__qualname__, f"what {self.task_name!r} returned can't be unpickled on the master: {error}")
+        wrapped = RemoteError(
+            type(error).__qualname__, f"what {self.task_name!r} returned can't be unpickled on the master: {error}"
+        )
         wrapped.__cause__ = error
         return wrapped
 
@@ -272,29 +276,36 @@ class Future(concurrent.futures.Future[T]):
         self._retrieved = True
         self._load()
         if self._exception is not None:
-            _Failures.reported += 1
+            _failures.reported += 1
             _logger.error("a call of %r failed, and nobody asked for its result", self.task_name, exc_info=self._exception)
 
 
 class _Failures:
     """The failures of this run that nobody has asked for."""
 
-    alive: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
-    reported = 0
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """A new run begins."""
+        self.alive: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+        self.reported = 0
+
+
+_failures = _Failures()
 
 
 def begin_counting() -> None:
     """A new run begins."""
-    _Failures.alive = weakref.WeakSet()
-    _Failures.reported = 0
+    _failures.forget()
 
 
 def report_unretrieved() -> int:
     """Log the failures that nobody has asked for and that are not logged yet; how many there were in this run."""
-    for future in list(_Failures.alive):
-        if not future._retrieved:  # noqa: SLF001  same file
-            future._report_unretrieved()  # noqa: SLF001  same file
-    return _Failures.reported
+    for future in list(_failures.alive):
+        if not future._retrieved:
+            future._report_unretrieved()
+    return _failures.reported
 
 
 class Futures(Sequence[Future[T_co]]):
@@ -348,7 +359,8 @@ class Futures(Sequence[Future[T_co]]):
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
-        return all([future.cancel() for future in self._futures])
+        cancelled = [future.cancel() for future in self._futures]
+        return all(cancelled)
 
     def arg(self) -> list[T_co]:
         """These futures, typed as the list of their values: hand them to another call's `delay`."""
@@ -372,7 +384,7 @@ def _outcome(future: Future[T], timeout: float | None) -> Done[T] | Failed:
 
 def _note_others(error: BaseException, others: Iterable[Future[Any]]) -> None:
     """Say how many others have failed so far; they count as retrieved."""
-    failed = [other for other in others if other._state == FINISHED and other.exception() is not None]  # noqa: SLF001  same file
+    failed = [other for other in others if other._state == FINISHED and other.exception() is not None]
     note = f"and {len(failed)} more of these calls have failed"
     if failed and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
@@ -429,8 +441,8 @@ def _has_failed(future: Future[Any]) -> bool:
     """Whether the call raised; does not count as asking for its result."""
     if future.cancelled():
         return False
-    future._load()  # noqa: SLF001  same file
-    return future._exception is not None  # noqa: SLF001  same file
+    future._load()
+    return future._exception is not None
 
 
 class _watching(Generic[T]):  # noqa: N801  a context manager, used like a function
@@ -442,12 +454,12 @@ class _watching(Generic[T]):  # noqa: N801  a context manager, used like a funct
 
     def __enter__(self) -> _watching[T]:
         for future in self._futures:
-            future._watch(self._watcher)  # noqa: SLF001  same file
+            future._watch(self._watcher)
         return self
 
     def __exit__(self, *_: object) -> None:
         for future in self._futures:
-            future._unwatch(self._watcher)  # noqa: SLF001  same file
+            future._unwatch(self._watcher)
 
     def until(self, deadline: float | None) -> Iterator[Future[T]]:
         """The futures as they end; stops when all have, or when the time runs out."""
@@ -458,7 +470,7 @@ class _watching(Generic[T]):  # noqa: N801  a context manager, used like a funct
             yield cast("Future[T]", ended.popleft())
 
     def _wait(self, deadline: float | None) -> bool:
-        farm = self._futures[0]._farm  # noqa: SLF001  same file
+        farm = self._futures[0]._farm
         return farm.wait(lambda: bool(self._watcher.ended), lambda: self._watcher.event, _left(deadline))
 
 
@@ -493,10 +505,10 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
         for future in self._futures:
             future.add_done_callback(lambda one: loop.call_soon_threadsafe(ended.put_nowait, cast("Future[T]", one)))
         for count in range(len(self._futures)):
-            self._futures[0]._farm.pump()  # noqa: SLF001  same file
+            self._futures[0]._farm.pump()
             try:
                 yield await asyncio.wait_for(ended.get(), _left(self._deadline))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise self._timed_out(count) from None
 
     def _timed_out(self, count: int) -> ResultTimeout:

@@ -67,6 +67,11 @@ def promised_size() -> str | None:
     return None
 
 
+def may_be_one_of_many() -> bool:
+    """Whether this process looks like one rank of a job of several."""
+    return promised_size() is not None or ("PMIX_RANK" in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ)
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -130,7 +135,11 @@ def _mpiexec(library: Library) -> str:
     Raises:
         StartError: None was found, or all belong to another MPI.
     """
-    folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), *os.environ.get("PATH", "").split(os.pathsep)]
+    folders = [
+        str(Path(sys.executable).parent),
+        sysconfig.get_path("scripts"),
+        *os.environ.get("PATH", "").split(os.pathsep),
+    ]
     seen: dict[str, str] = {}
     for folder in dict.fromkeys(folders):
         for name in ("mpiexec", "mpirun", "mpiexec.hydra"):

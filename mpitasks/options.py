@@ -153,7 +153,7 @@ def chunk_of(chunksize: Chunks) -> int:
     """
     if chunksize == "auto":
         return 0
-    if not isinstance(chunksize, int) or chunksize < 1:
+    if chunksize < 1:
         msg = f'chunksize={chunksize!r} must be a whole number above 0, or "auto"'
         raise ValueError(msg)
     return chunksize

@@ -23,11 +23,11 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
+from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import farm, futures, launch, registry
+from . import farm, futures, guard, handshake, launch
 from .context import inside_a_call
 from .errors import StartError
 from .runtime import backoff, logs
@@ -36,10 +36,6 @@ from .runtime.master import Master
 from .runtime.memory import keep_freed_memory
 from .runtime.slave import Slave
 from .transport.local import local_world
-from .version import __version__
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -58,7 +54,7 @@ _ended_under_mpi: list[str] = []
 def run(
     main: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
     /,
-    *args: Unpack[Ts],
+    *args: *Ts,
     slaves: int | None = None,
     backend: Backend = "auto",
     grace: float = 5.0,
@@ -67,13 +63,18 @@ def run(
 def run(
     main: Callable[[Unpack[Ts]], T],
     /,
-    *args: Unpack[Ts],
+    *args: *Ts,
     slaves: int | None = None,
     backend: Backend = "auto",
     grace: float = 5.0,
 ) -> T: ...
-def run(
-    main: Callable[..., Any], /, *args: Any, slaves: int | None = None, backend: Backend = "auto", grace: float = 5.0
+def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not see it
+    main: Callable[..., Any],
+    /,
+    *args: Any,
+    slaves: int | None = None,
+    backend: Backend = "auto",
+    grace: float = 5.0,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves.
 
@@ -119,7 +120,7 @@ def is_master() -> bool:
 
 
 def _choose(backend: Backend, slaves: int | None) -> str:
-    """ "mpi", "inline", "threads", or a number of slaves to start.
+    """Either "mpi", "inline", "threads", or a number of slaves to start.
 
     Raises:
         StartError: Nothing fits.
@@ -265,16 +266,19 @@ def _serving(master: Master) -> Iterator[None]:
         farm.unbind()
 
 
-def _call_main(main: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401  whatever main returns
+def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     value = main(*args)
-    return asyncio.run(value) if iscoroutine(value) else value
+    return cast("T", asyncio.run(value)) if iscoroutine(value) else value
 
 
 def _say_cancelled(error: BaseException, cancelled: int) -> None:
     """One line where calls were lost on purpose."""
     if cancelled:
-        print(f"mpitasks: main ended by {type(error).__name__}; {cancelled} calls that had not begun are cancelled", file=sys.stderr)
+        print(
+            f"mpitasks: main ended by {type(error).__name__}; {cancelled} calls that had not begun are cancelled",
+            file=sys.stderr,
+        )
 
 
 def _summarize() -> None:
@@ -294,9 +298,12 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
     from .transport.mpi import MpiTransport  # noqa: PLC0415  as above
 
     _refuse_few_threads(MPI)
+    guard.run_has_begun()
     keep_freed_memory()
     comm = MPI.COMM_WORLD.Dup()
-    _compare_ranks(comm)
+    problem = handshake.compare(comm)
+    if problem:
+        raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
     _ended_under_mpi.append("begun")
     transport = MpiTransport(comm)
     if comm.Get_rank() != 0:
@@ -312,41 +319,6 @@ def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MP
             "remove the setting of mpi4py.rc.thread_level or MPI4PY_RC_THREAD_LEVEL, or set it to 'serialized'"
         )
         raise StartError(msg)
-
-
-def _compare_ranks(comm: MPI.Comm) -> None:
-    """Refuse to begin if the ranks differ in what matters.
-
-    Raises:
-        StartError: On rank 0, with what differs. The other ranks exit.
-    """
-    names = registry.known_names()
-    mine = (__version__, sys.version.split()[0], registry.digest(names))
-    everyones = comm.gather(mine)
-    equal = comm.bcast(everyones is not None and all(one == mine for one in everyones))
-    if equal:
-        return
-    everyones_names = comm.gather((*mine[:2], names))
-    if everyones_names is None:
-        sys.exit(1)
-    raise StartError(_differences(everyones_names))
-
-
-def _differences(ranks: list[tuple[str, str, list[str]]]) -> str:
-    """What each rank has that rank 0 has not, and the other way round."""
-    first_version, first_python, first_names = ranks[0]
-    lines = ["the ranks of this job differ from rank 0:"]
-    for rank, (version, python, names) in enumerate(ranks):
-        if version != first_version:
-            lines.append(f"  rank {rank} has mpitasks {version}, rank 0 has {first_version}")
-        if python != first_python:
-            lines.append(f"  rank {rank} has Python {python}, rank 0 has {first_python}")
-        if missing := sorted(set(first_names) - set(names)):
-            lines.append(f"  rank {rank} lacks the tasks {', '.join(missing)}")
-        if more := sorted(set(names) - set(first_names)):
-            lines.append(f"  rank {rank} has the tasks {', '.join(more)}, which rank 0 lacks")
-    lines.append("Define tasks at the top level of modules that every rank imports, before mpitasks.run()")
-    return "\n".join(lines)
 
 
 def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:

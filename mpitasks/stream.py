@@ -26,7 +26,7 @@ def stream(calls: Iterator[Future[T]], farm: Farm, *, buffersize: int | None, or
     """
     if buffersize is None:
         buffersize = CALLS_A_SLAVE * farm.slaves
-    if not isinstance(buffersize, int) or buffersize < 1:
+    if buffersize < 1:
         msg = f"buffersize={buffersize!r} must be a whole number above 0: the calls drawn and not yet returned"
         raise ValueError(msg)
     return _in_order(calls, buffersize) if ordered else _as_they_come(calls, buffersize, farm)
@@ -52,14 +52,14 @@ def _as_they_come(calls: Iterator[Future[T]], buffersize: int, farm: Farm) -> It
     def draw(count: int) -> None:
         for future in islice(calls, count):
             drawn.add(future)
-            future._watch(watcher)  # noqa: SLF001  futures are ours
+            future._watch(watcher)
 
     try:
         draw(buffersize)
         while drawn:
             farm.wait(lambda: bool(watcher.ended), lambda: watcher.event, None)
             future = watcher.ended.popleft()
-            drawn.remove(future)  # type: ignore[arg-type]  only our futures are watched
+            drawn.remove(future)  # type: ignore[arg-type]  # only our futures are watched
             yield future.result()
             draw(1)
     finally:

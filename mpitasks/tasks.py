@@ -6,16 +6,26 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from . import registry
 from .context import Context, late
 from .core.calls import PLAIN
 from .farm import Farm, is_running, running
 from .futures import Future, Futures
-from .options import CallOptions, Chunks, Identify, Plan, TaskOptions, check_names, check_values, chunk_of, with_call_options
+from .options import (
+    CallOptions,
+    Chunks,
+    Identify,
+    Plan,
+    TaskOptions,
+    check_names,
+    check_values,
+    chunk_of,
+    with_call_options,
+)
 from .stream import stream
 
 P = ParamSpec("P")
@@ -72,15 +82,13 @@ class Task(Generic[P, R_co]):
         """
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__)
-        changed._plan = with_call_options(self._plan, options, f"{self.name}.options()")  # noqa: SLF001  our own copy
+        changed._plan = with_call_options(self._plan, options, f"{self.name}.options()")
         if "resource" in options:
-            changed._identify = None  # noqa: SLF001  our own copy
+            changed._identify = None
         return changed
 
     @overload
-    def map(
-        self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any], chunksize: Chunks = "auto"
-    ) -> Futures[T]: ...
+    def map(self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any], chunksize: Chunks = "auto") -> Futures[T]: ...
     @overload
     def map(self: Task[..., T], *iterables: Iterable[Any], chunksize: Chunks = "auto") -> Futures[T]: ...
     def map(self, *iterables: Iterable[Any], chunksize: Chunks = "auto") -> Futures[Any]:
@@ -101,7 +109,7 @@ class Task(Generic[P, R_co]):
     def starmap(self, iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[Any]:
         """One call for each item, which holds all its arguments."""
         farm, chunked = running(self.name, "map()"), self._in_chunks(chunksize)
-        return Futures([chunked._submit(farm, tuple(args), {}) for args in iterable])  # noqa: SLF001  our own copy
+        return Futures([chunked._submit(farm, tuple(args), {}) for args in iterable])
 
     @overload
     def imap(
@@ -136,7 +144,7 @@ class Task(Generic[P, R_co]):
             Exception: While iterating: what a call raised.
         """
         farm, chunked = running(self.name, "imap()"), self._in_chunks(chunksize)
-        calls = (chunked._submit(farm, args, {}) for args in zip(*iterables, strict=False))  # noqa: SLF001  our own copy
+        calls = (chunked._submit(farm, args, {}) for args in zip(*iterables, strict=False))
         return stream(calls, farm, buffersize=buffersize, ordered=ordered)
 
     def _submit(self, farm: Farm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
@@ -152,7 +160,7 @@ class Task(Generic[P, R_co]):
     def _in_chunks(self, chunksize: Chunks) -> Self:
         """The same task, whose calls travel in chunks of that size."""
         changed = self.options()
-        changed._plan = replace(self._plan, chunk=chunk_of(chunksize))  # noqa: SLF001  our own copy
+        changed._plan = replace(self._plan, chunk=chunk_of(chunksize))
         return changed
 
     def __reduce__(self) -> tuple[Callable[[str], Task[..., Any]], tuple[str]]:
@@ -202,9 +210,9 @@ def _make(fn: Callable[..., R], *, name: str | None, bind: bool, options: dict[s
     where = f"@task({name!r})"
     check_names(options, TaskOptions, where)
     check_values(options, where)
-    made = Task(fn, name, _plan(name, options), bind=bind, identify=_identify(options, where))
-    if made._identify is not None:  # noqa: SLF001  same file
-        made._identify.check(made._parameters, where)  # noqa: SLF001  same file
+    made: Task[..., R] = Task(fn, name, _plan(name, options), bind=bind, identify=_identify(options, where))
+    if made._identify is not None:
+        made._identify.check(made._parameters, where)
     registry.register(made)
     return made
 
@@ -259,12 +267,18 @@ def _parameters_of(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature:
     try:
         signature = inspect.signature(fn)
     except ValueError:  # some C functions have none
-        anything = [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL), inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+        anything = [
+            inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+            inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+        ]
         return inspect.Signature(anything)
     if not bind:
         return signature
     parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
         msg = f"{fn!r} has bind=True, so it takes its Context as first positional parameter; it takes {signature}"
         raise TypeError(msg)
     return signature.replace(parameters=parameters[1:])

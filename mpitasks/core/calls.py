@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from ..ids import CallId
 
@@ -45,7 +45,19 @@ class Call:
     `cargo` belongs to whoever submitted the call; the scheduler never looks into it.
     """
 
-    __slots__ = ("attempt", "blockers", "cargo", "chunk", "dependents", "id", "priority", "queue", "resource", "size", "state")
+    __slots__ = (
+        "attempt",
+        "blockers",
+        "cargo",
+        "chunk",
+        "dependents",
+        "id",
+        "priority",
+        "queue",
+        "resource",
+        "size",
+        "state",
+    )
 
     def __init__(  # noqa: PLR0913  one flat record on the hot path; everything but its identity has a default
         self,
@@ -68,7 +80,7 @@ class Call:
         """Calls that travel together, as the user wished; 0: as the scheduler sees fit."""
         self.size = size
         """Bytes of its arguments that travel."""
-        self.cargo = cargo
+        self.cargo: Any = cargo
         self.state: int = BLOCKED
         self.attempt = 0
         """How often it was sent."""

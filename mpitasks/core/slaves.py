@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Container, Hashable, Iterator
 from itertools import islice
 
 from ..ids import CallId, Rank
@@ -73,7 +73,7 @@ class IdleSlaves:
         """The slave that ended last."""
         return next(self._from_last())
 
-    def pick(self, wanted: dict[Hashable, int]) -> Slave:
+    def pick(self, wanted: Container[Hashable]) -> Slave:
         """A slave for a call that nobody holds the resource of: better one that holds nothing `wanted`."""
         # Eight looks, so that a decision stays O(1) when all slaves hold what is wanted.
         for slave in islice(self._from_last(), 8):

@@ -26,7 +26,7 @@ def names_known_everywhere() -> frozenset[str]:
     return frozenset(vars(sys.modules["__main__"]))
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  cloudpickle has no types
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """By reference what every rank can import, by value what only this rank has."""
 
     def __init__(self, file: io.BytesIO, known: frozenset[str]) -> None:

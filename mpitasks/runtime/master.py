@@ -6,9 +6,8 @@
                               ▲                        │
     Future ◄── _finish ◄──────┴──────── REPORT ◄───────┘
 
-Who drives: whoever waits, in its own thread. One thread leads at a time; the others that wait are woken by their own
-future, or when the leader leaves. A background thread leads only when nobody has for 2 ms. A hand-over to a manager
-thread for every call would cost 625 µs, measured; driving in place costs 14.
+`step` drives all this, in whichever thread `drive` lets. A hand-over to a manager thread for every call would cost
+625 µs, measured; driving in place costs 14.
 
 `_lock` guards the scheduler, the transport and everything here; it is held for microseconds, and never while code of the
 user runs: pickling happens before, decoding in the thread that asks for the result, callbacks after.
@@ -17,7 +16,6 @@ user runs: pickling happens before, decoding in the thread that asks for the res
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -36,18 +34,19 @@ from ..transport import wire
 from ..transport.base import Arrival, Transport
 from . import logs
 from .arguments import Arguments, Encoder
-from .backoff import SILENCES, Backoff
+from .backoff import Backoff
+from .drive import Drive
 from .functions import Functions
 from .interrupts import Interrupts
 from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Record, SentCall, Target
 from .pump import Pump
 
-BACKGROUND_AFTER = 2e-3
-"""Seconds without a driver, after which the background thread drives."""
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
-BLOCKED_AT_MOST = 0.1
-"""Seconds that a waiting thread sleeps before it looks for itself."""
+
+
+_NO_VALUES: list[wire.Payload | None] = []
+"""Shared by all calls that take no futures; never changed."""
 
 
 class _Cargo:
@@ -63,7 +62,7 @@ class _Cargo:
         self.setup: int | None = None
         self.places: dict[Future[Any], list[int]] | None = None
         """Where the values of futures go, among the arguments."""
-        self.values: list[wire.Payload | None] | tuple[()] = ()
+        self.values: list[wire.Payload | None] = _NO_VALUES
 
 
 class Master:
@@ -73,13 +72,11 @@ class Master:
         self.slaves = transport.size - 1
         self.interrupts = Interrupts()
         self._transport = transport
-        self._new_backoff = backoff
+        self._drive = Drive(self.step, self.interrupts, backoff)
         self._scheduler = Scheduler()
         self._functions = Functions()
         self._arguments = Encoder()
         self._lock = threading.Lock()
-        self._leading = threading.Lock()
-        self._blocked: dict[threading.Event, None] = {}
         self._announcements: deque[Future[Any]] = deque()
         self._records: deque[Record] = deque()
         self._ids = count(1)
@@ -87,12 +84,7 @@ class Master:
         self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
         self._unlooked = 0
         self._decide_at = 0.0
-        self._driven_at = monotonic()
-        self._heard_at = monotonic()
         self._closing = False
-        self._broken: BaseException | None = None
-        self._background = threading.Thread(target=self._run_background, name="mpitasks-background", daemon=True)
-        self._stop_background = threading.Event()
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -116,17 +108,18 @@ class Master:
             priority=plan.priority,
             resource=resource,
             chunk=plan.chunk,
-            size=payload.size if payload.buffers else len(payload.data),  # type: ignore[arg-type]  pickled bytes
+            size=payload.size,
             cargo=cargo,
         )
-        future._call = call  # noqa: SLF001  futures are ours
+        future._call = call
         with self._lock:
             self._accept(call, cargo, arguments)
             leaving = arguments.is_shared and call.state == SENT
             if arguments.is_shared and not leaving:
                 cargo.payload = wire.snapshot(payload)
         if leaving:
-            self._wait_until_sent()
+            # The memory is the user's, who may write to it as soon as this returns.
+            self.wait(lambda: not self._is_sending(), threading.Event, None)
         if self._announcements:
             self._announce()
         self.check_interrupts()
@@ -135,7 +128,7 @@ class Master:
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
         with self._lock:
-            call = future._call  # noqa: SLF001  futures are ours
+            call = future._call
             if call is None:
                 return False
             cancelled = self._scheduler.cancelled(call)
@@ -152,19 +145,7 @@ class Master:
         Raises:
             FarmBroken: The farm has ended, so that this would wait for ever.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        event: threading.Event | None = None
-        while not done():
-            if self._leading.acquire(blocking=False):
-                try:
-                    ended = self._lead(done, deadline)
-                finally:
-                    self._step_down()
-                return ended
-            event = event or watch()
-            if not self._sleep(event, done, deadline):
-                return done()
-        return True
+        return self._drive.wait(done, watch, timeout)
 
     def pump(self) -> None:
         """Let the asyncio loop that runs in this thread run the farm while it waits."""
@@ -178,7 +159,7 @@ class Master:
 
     def start(self) -> None:
         """Begin to drive in the background."""
-        self._background.start()
+        self._drive.start()
 
     def finish(self) -> None:
         """Wait until every call has ended."""
@@ -212,14 +193,12 @@ class Master:
             The slaves that have not left: they are in a call.
         """
         self._closing = True
-        self._stop_background.set()
-        if self._background.ident is not None:
-            self._background.join()
+        self._drive.stop()
         with self._lock:
             for rank in self._present:
                 self._send(rank, (LEAVE,))
-        self._lead(lambda: not self._present and not self._transport.sending, monotonic() + grace)
-        self._broken = self._broken or FarmBroken("the run has ended")
+        self._drive.until(lambda: not self._present and not self._is_sending(), monotonic() + grace)
+        self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
         return sorted(self._present)
 
     def check_interrupts(self) -> None:
@@ -232,7 +211,7 @@ class Master:
     def step(self) -> bool:
         """Take in what has arrived, and hand out what can be handed out. Whether anything arrived."""
         with self._lock:
-            now = self._driven_at = monotonic()
+            now = self._drive.stepped_at = monotonic()
             heard = self._look(now)
             if heard or now >= self._decide_at:
                 self._decide(now)
@@ -245,93 +224,16 @@ class Master:
         """Whether calls have not ended."""
         return self._scheduler.unfinished > 0
 
-    def _wait_until_sent(self) -> None:
-        """Wait until large arguments have left: their memory is the user's, who may write to it from now on."""
-        backoff = self._new_backoff()
-        while self._is_sending():
-            if not self.step():
-                backoff.pause()
-
     def _is_sending(self) -> bool:
         with self._lock:
             return self._transport.sending
-
-    def _lead(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        """Drive until it is done; False if the time ran out."""
-        backoff = self._new_backoff()
-        while not done():
-            if self.step():
-                backoff.reset()
-            elif deadline is not None and monotonic() >= deadline:
-                return False
-            else:
-                self._check()
-                backoff.pause()
-            self.check_interrupts()
-        return True
-
-    def _step_down(self) -> None:
-        """Let another waiting thread lead."""
-        self._leading.release()
-        if self._blocked:
-            with self._lock:
-                for event in self._blocked:
-                    event.set()
-
-    def _sleep(self, event: threading.Event, done: Callable[[], bool], deadline: float | None) -> bool:
-        """Sleep while another thread leads; False if the time ran out."""
-        left = BLOCKED_AT_MOST if deadline is None else min(BLOCKED_AT_MOST, deadline - monotonic())
-        if left <= 0:
-            return False
-        self._check()
-        event.clear()
-        with self._lock:
-            self._blocked[event] = None
-        try:
-            if not done() and self._leading.locked():
-                event.wait(left)
-        finally:
-            with self._lock:
-                self._blocked.pop(event, None)
-        self.interrupts.check()
-        return True
-
-    def _check(self) -> None:
-        """Raise if waiting makes no sense any more."""
-        if self._broken is not None:
-            msg = f"the farm has ended: {self._broken}"
-            raise FarmBroken(msg) from self._broken
-
-    def _run_background(self) -> None:
-        """Drive when nobody else does."""
-        parent = os.getppid()
-        try:
-            while not self._stop_background.wait(self._background_nap()):
-                if monotonic() - self._driven_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
-                    try:
-                        while self.step():
-                            pass
-                    finally:
-                        self._step_down()
-                if os.getppid() != parent:
-                    os._exit(1)  # the launcher is gone, and with it everybody who could end this process
-        except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it
-            self._broken = error
-
-    def _background_nap(self) -> float:
-        """Seconds until the background thread looks again."""
-        silence = monotonic() - self._heard_at
-        for after, nap in SILENCES:
-            if silence > after:
-                return nap
-        return BACKGROUND_AFTER
 
     def _announce(self) -> None:
         """Tell who waits, and run callbacks and log handlers: code of the user, so without the lock and the lead."""
         while self._announcements or self._records:
             try:
                 if self._announcements:
-                    self._announcements.popleft()._announce()  # noqa: SLF001  futures are ours
+                    self._announcements.popleft()._announce()
                 else:
                     logs.replay(self._records.popleft())
             except IndexError:  # another thread was faster
@@ -342,9 +244,9 @@ class Master:
     def _accept(self, call: Call, cargo: _Cargo, arguments: Arguments) -> None:
         """A call is submitted."""
         plan = cargo.plan
-        if self._closing or self._broken is not None:
+        if self._closing or self._drive.broken is not None:
             msg = f"{plan.name!r} can't be called any more: the run is ending"
-            raise FarmBroken(msg) from self._broken
+            raise FarmBroken(msg) from self._drive.broken
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
@@ -357,14 +259,14 @@ class Master:
                 return
         else:
             self._scheduler.submitted(call)
-        self._heard_at = now = monotonic()
+        self._drive.heard_at = now = monotonic()
         if self._scheduler.has_idle:
             self._decide(now)
             return
         self._unlooked += 1
         if self._unlooked >= SUBMITS_A_LOOK:
             self._unlooked = 0
-            self._driven_at = now
+            self._drive.stepped_at = now
             if self._look(now):
                 self._decide(now)
 
@@ -377,7 +279,7 @@ class Master:
         cargo.values = [None] * len(claims)
         after: list[Call] = []
         for future in [*places, *cargo.plan.after]:
-            other = future._call  # noqa: SLF001  futures are ours
+            other = future._call
             if other is not None and other.state != ENDED:
                 after.append(other)
             elif not self._take_value(cargo, future):
@@ -389,13 +291,13 @@ class Master:
 
     def _take_value(self, cargo: _Cargo, future: Future[Any]) -> bool:
         """Put the value of an ended future where it goes. False if it has none: it failed."""
-        if future._failed or future._because is not None or future._exception is not None or future._state != FINISHED:  # noqa: SLF001
+        if future._failed or future._because is not None or future._exception is not None or future._state != FINISHED:
             return False
-        payload = future._payload  # noqa: SLF001  futures are ours
+        payload = future._payload
         places = cargo.places.get(future) if cargo.places else None
         if places:
             if payload is None:  # somebody has decoded it since
-                payload = wire.encode(future._result)  # noqa: SLF001  futures are ours
+                payload = wire.encode(future._result)
             for place in places:
                 cargo.values[place] = payload
         return True
@@ -408,7 +310,7 @@ class Master:
         while arrival is not None:
             self._take_in(arrival, now)
             arrival = self._transport.receive()
-        self._heard_at = now
+        self._drive.heard_at = now
         return True
 
     def _take_in(self, arrival: Arrival, now: float) -> None:
@@ -429,17 +331,17 @@ class Master:
 
     def _finish(self, call: Call, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""
-        cargo: _Cargo = call.cargo  # type: ignore[assignment]  ours
+        cargo: _Cargo = call.cargo
         future = cargo.future
-        future._payload = payload  # noqa: SLF001  futures are ours
-        future._failed = not returned  # noqa: SLF001  futures are ours
+        future._payload = payload
+        future._failed = not returned
         dependents = call.dependents
-        if future._end(FINISHED):  # noqa: SLF001  futures are ours
+        if future._end(FINISHED):
             self._announcements.append(future)
         if dependents:
             if returned:
                 for dependent in dependents:
-                    self._take_value(dependent.cargo, future)  # type: ignore[arg-type]  ours
+                    self._take_value(dependent.cargo, future)
                 self._scheduler.call_succeeded(call)
             else:
                 self._fail_dependents(call)
@@ -448,25 +350,25 @@ class Master:
     def _fail_dependents(self, call: Call) -> None:
         """What waited for a failed call fails too."""
         for ended, because in self._scheduler.call_failed(call):
-            cargo: _Cargo = because.cargo  # type: ignore[assignment]  ours
+            cargo: _Cargo = because.cargo
             self._end_because(ended, cargo.future)
 
     def _end_because(self, call: Call, other: Future[Any]) -> None:
         """A call will never run, because of another one that failed or was cancelled."""
-        cargo: _Cargo = call.cargo  # type: ignore[assignment]  ours
+        cargo: _Cargo = call.cargo
         future = cargo.future
-        if other._state == CANCELLED_AND_NOTIFIED:  # noqa: SLF001  futures are ours
+        if other._state == CANCELLED_AND_NOTIFIED:
             state = CANCELLED_AND_NOTIFIED
         else:
             state = FINISHED
-            future._because = other  # noqa: SLF001  futures are ours
-        if future._end(state):  # noqa: SLF001  futures are ours
+            future._because = other
+        if future._end(state):
             self._announcements.append(future)
 
     def _cancelled(self, call: Call) -> None:
         """A call was cancelled, and with it what waited for it."""
-        cargo: _Cargo = call.cargo  # type: ignore[assignment]  ours
-        if cargo.future._end(CANCELLED_AND_NOTIFIED):  # noqa: SLF001  futures are ours
+        cargo: _Cargo = call.cargo
+        if cargo.future._end(CANCELLED_AND_NOTIFIED):
             self._announcements.append(cargo.future)
         self._fail_dependents(call)
         self._let_go(call)
@@ -484,7 +386,7 @@ class Master:
 
     def _let_go(self, call: Call) -> None:
         """Nobody needs the arguments any more."""
-        cargo: _Cargo = call.cargo  # type: ignore[assignment]  ours
+        cargo: _Cargo = call.cargo
         if isinstance(cargo.target, int):
             self._functions.release(cargo.target)
         if cargo.setup is not None:
@@ -506,16 +408,26 @@ class Master:
         calls: list[SentCall] = []
         numbers: set[int] = set()
         for call in order.calls:
-            cargo: _Cargo = call.cargo  # type: ignore[assignment]  ours
+            cargo: _Cargo = call.cargo
             future = cargo.future
-            future._state = RUNNING  # noqa: SLF001  futures are ours
+            future._state = RUNNING
             future.rank, future.attempts = order.rank, call.attempt
             if isinstance(cargo.target, int):
                 numbers.add(cargo.target)
             if cargo.setup is not None:
                 numbers.add(cargo.setup)
             values = [wire.sendable(value) for value in cargo.values if value is not None]
-            calls.append((call.id, cargo.plan.name, cargo.target, call.attempt, cargo.setup, *wire.sendable(cargo.payload), values))
+            calls.append(
+                (
+                    call.id,
+                    cargo.plan.name,
+                    cargo.target,
+                    call.attempt,
+                    cargo.setup,
+                    *wire.sendable(cargo.payload),
+                    values,
+                )
+            )
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))
 

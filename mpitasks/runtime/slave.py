@@ -223,7 +223,7 @@ class Slave:
 
     def _value(self, call: SentCall) -> wire.Payload:
         """What the call returns, encoded."""
-        _, name, target, attempt, setup, data, buffers, filled = call
+        _, name, target, _, setup, data, buffers, filled = call
         if setup is not None:
             self._do_setup(setup)
         arguments = wire.Payload(data, buffers)
@@ -278,10 +278,10 @@ class Slave:
                 self._set_up[number] = None
             except BaseException as error:  # noqa: BLE001  an initializer is user code
                 self._set_up[number] = error
-        error = self._set_up[number]
-        if error is not None:
-            msg = f"the initializer of this executor raised {type(error).__qualname__}: {error}"
-            raise BrokenExecutor(msg) from error
+        failure = self._set_up[number]
+        if failure is not None:
+            msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
+            raise BrokenExecutor(msg) from failure
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

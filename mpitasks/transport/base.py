@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from ..ids import Rank
 from .wire import Packet
 
+
 class Arrival(NamedTuple):
     """A packet that is whole, and where it came from."""
 

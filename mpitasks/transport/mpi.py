@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterator
+from typing import cast
 
 from mpi4py import MPI
 from typing_extensions import Buffer
@@ -106,7 +107,7 @@ class MpiTransport:
         self._comm.Recv([buffer, MPI.BYTE], source, HEADER)
         (count,) = struct.unpack_from("<I", buffer)
         sizes = struct.unpack_from(f"<{count}Q", buffer, 4)
-        frames = [memoryview(MPI.memory.allocate(nbytes)) for nbytes in sizes]
+        frames = [memoryview(cast("Buffer", MPI.memory.allocate(nbytes))) for nbytes in sizes]
         pieces = (piece for frame in frames for piece in self._pieces(frame))
         requests = [self._comm.Irecv([piece, MPI.BYTE], source, BULK) for piece in pieces]
         return _Incoming(Packet(bytes(memoryview(buffer)[4 + 8 * count :]), frames), requests)

@@ -35,7 +35,7 @@ class Payload(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return nbytes(self.data) + sum(map(nbytes, self.buffers))
+        return nbytes(self.data) + sum(map(nbytes, self.buffers)) if self.buffers else nbytes(self.data)
 
 
 class Packet(NamedTuple):
@@ -79,7 +79,8 @@ def decode(payload: Payload) -> Any:  # noqa: ANN401  whatever was encoded
 
 def snapshot(payload: Payload) -> Payload:
     """The payload with every writable buffer copied: what happens to the originals from now on does not matter."""
-    return Payload(payload.data, [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in payload.buffers])
+    copies = [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in payload.buffers]
+    return Payload(payload.data, copies)
 
 
 def pack(message: object) -> Packet:

@@ -1,0 +1,141 @@
+"""Who drives the farm: whoever waits, one thread at a time.
+
+::
+
+    result(), wait(), iteration ──► lead: step, step, ... until done ──► the next waiting thread leads
+    background thread           ──► leads for a moment, when nobody has for 2 ms
+
+The other threads that wait sleep until their own future ends, or until the leader leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from ..errors import FarmBroken
+from .backoff import SILENCES, Backoff
+from .interrupts import Interrupts
+
+BACKGROUND_AFTER = 2e-3
+"""Seconds without a driver, after which the background thread drives."""
+BLOCKED_AT_MOST = 0.1
+"""Seconds that a waiting thread sleeps before it looks for itself."""
+
+
+class Drive:
+    """Lets threads take turns at `step`, which drives the farm a little and says whether anything happened."""
+
+    def __init__(self, step: Callable[[], bool], interrupts: Interrupts, new_backoff: Callable[[], Backoff]) -> None:
+        self.broken: BaseException | None = None
+        """Why the farm has ended, once it has."""
+        self.stepped_at = self.heard_at = monotonic()
+        """When the farm was last driven, and when anything last happened; its steps write them."""
+        self._step = step
+        self._interrupts = interrupts
+        self._new_backoff = new_backoff
+        self._leading = threading.Lock()
+        self._blocked: set[threading.Event] = set()
+        self._background = threading.Thread(target=self._run_background, name="mpitasks-background", daemon=True)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Drive in the background from now on."""
+        self._background.start()
+
+    def stop(self) -> None:
+        """Drive in the background no longer."""
+        self._stopping.set()
+        if self._background.ident is not None:
+            self._background.join()
+
+    def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
+        """Wait in the caller's thread, driving if nobody else does; False if the time ran out.
+
+        Args:
+            done: Whether there is nothing to wait for any more.
+            watch: Makes an event that is set when it is time to look at `done` again.
+            timeout: Seconds; None: as long as it takes.
+
+        Raises:
+            FarmBroken: The farm has ended, so that this would wait for ever.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        event: threading.Event | None = None
+        while not done():
+            if self._leading.acquire(blocking=False):
+                try:
+                    return self.until(done, deadline)
+                finally:
+                    self._step_down()
+            event = event or watch()
+            if not self._sleep(event, done, deadline):
+                return done()
+        return True
+
+    def until(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Drive until it is done; False if the time ran out."""
+        backoff = self._new_backoff()
+        while not done():
+            if self._step():
+                backoff.reset()
+            elif deadline is not None and monotonic() >= deadline:
+                return False
+            else:
+                self._check()
+                backoff.pause()
+            if self._interrupts.pending:
+                self._interrupts.check()
+        return True
+
+    def _step_down(self) -> None:
+        """Let another waiting thread lead."""
+        self._leading.release()
+        # A thread adds itself before it looks whether somebody leads, so none is overlooked here.
+        for event in list(self._blocked):
+            event.set()
+
+    def _sleep(self, event: threading.Event, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Sleep while another thread leads; False if the time ran out."""
+        left = BLOCKED_AT_MOST if deadline is None else min(BLOCKED_AT_MOST, deadline - monotonic())
+        if left <= 0:
+            return False
+        self._check()
+        event.clear()
+        self._blocked.add(event)
+        try:
+            if not done() and self._leading.locked():
+                event.wait(left)
+        finally:
+            self._blocked.discard(event)
+        self._interrupts.check()
+        return True
+
+    def _check(self) -> None:
+        """Raise if waiting makes no sense any more."""
+        if self.broken is not None:
+            msg = f"the farm has ended: {self.broken}"
+            raise FarmBroken(msg) from self.broken
+
+    def _run_background(self) -> None:
+        """Drive when nobody else does."""
+        launcher = os.getppid()
+        try:
+            while not self._stopping.wait(self._nap()):
+                if monotonic() - self.stepped_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
+                    try:
+                        while self._step():
+                            pass
+                    finally:
+                        self._step_down()
+                if os.getppid() != launcher:
+                    os._exit(1)  # with the launcher, everybody has gone who could end this process
+        except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it
+            self.broken = error
+
+    def _nap(self) -> float:
+        """Seconds until the background thread looks again."""
+        silence = monotonic() - self.heard_at
+        return next((nap for after, nap in SILENCES if silence > after), BACKGROUND_AFTER)

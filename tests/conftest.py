@@ -1,0 +1,38 @@
+"""Fixtures for all tests, and the marks that nobody has to remember."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.mpi.launcher import Mpiexec, find_mpiexec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `mpi` what uses mpiexec, and as `faults` what lies in that folder."""
+    for item in items:
+        if "mpiexec" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mpi)
+        if item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture
+def mpiexec(tmp_path: Path) -> Iterator[Mpiexec]:
+    """Run scripts under mpiexec, each with a time limit, and leave no process behind.
+
+    Use it as `ended = mpiexec(4, script_or_source, "an argument", timeout=30, env={"COLOUR": "red"})`.
+    """
+    path = find_mpiexec()
+    if path is None:
+        pytest.skip("no mpiexec beside this Python: install mpitasks[mpich] or mpitasks[openmpi]")
+    launcher = Mpiexec(path, tmp_path)
+    yield launcher
+    for app in launcher.apps:
+        app.kill()
