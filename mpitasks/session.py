@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import logging
 import os
 import signal
@@ -370,6 +371,9 @@ def _serve(slave: Slave) -> NoReturn:
             _abort(error, {})
     _leave_tidily()
     _finalize()
+    # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
+    # did not. Not sys.exit: what follows run() in the script must not run on slaves.
+    ctypes.PyDLL(None).exit(0)
     os._exit(0)
 
 
