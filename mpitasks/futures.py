@@ -68,6 +68,7 @@ class Future(concurrent.futures.Future[T]):
     """The outcome of one call, now or later."""
 
     _made: threading.Condition | None = None
+    _watcher: Watcher | None = None
     _waiters: Any = ()
     _done_callbacks: Any = ()
     _result: Any = None
@@ -220,9 +221,12 @@ class Future(concurrent.futures.Future[T]):
                 self._waiters.remove(watcher)
 
     def _event(self) -> threading.Event:
-        """An event that is set when this ends."""
-        watcher = Watcher()
-        self._watch(watcher)
+        """An event that is set when this ends; one for all who wait, however often."""
+        with _making:
+            known = self._watcher
+            watcher = self._watcher = known or Watcher()
+        if known is None:
+            self._watch(watcher)
         return watcher.event
 
     def _error(self, timeout: float | None) -> BaseException | None:

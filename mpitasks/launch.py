@@ -22,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -70,6 +70,12 @@ def promised_size() -> str | None:
 def may_be_one_of_many() -> bool:
     """Whether this process looks like one rank of a job of several."""
     return promised_size() is not None or ("PMIX_RANK" in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ)
+
+
+def orphan_watch() -> Callable[[], bool]:
+    """A function that says whether the launcher of this rank has died since; Open MPI's ranks outlive a killed mpiexec."""
+    launcher = os.getppid()
+    return lambda: os.getppid() != launcher
 
 
 def usable_cores() -> int:

@@ -306,11 +306,11 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
     if problem:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
     _ended_under_mpi.append("begun")
-    transport = MpiTransport(comm)
+    transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
     if comm.Get_rank() != 0:
-        _serve(Slave(transport, host=socket.gethostname()))
+        _serve(Slave(transport, host=socket.gethostname(), is_orphan=is_orphan))
     launch.say_where(grace)
-    return _run_rank_0(Master(transport), main, args, grace)
+    return _run_rank_0(Master(transport, is_orphan=is_orphan), main, args, grace)
 
 
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI
@@ -363,7 +363,8 @@ def _serve(slave: Slave) -> NoReturn:
     """Be a slave until the end, and exit."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if threading.current_thread() is threading.main_thread():
-            signal.signal(number, signal.SIG_IGN)  # rank 0 decides
+            # Rank 0 decides. Not SIG_IGN, which programs that a task starts would inherit.
+            signal.signal(number, lambda *_: None)
     with logs.records_with_rank(slave.rank), logs.forwarding(slave.records):
         try:
             slave.serve()

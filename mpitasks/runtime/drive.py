@@ -25,10 +25,22 @@ BLOCKED_AT_MOST = 0.1
 """Seconds that a waiting thread sleeps before it looks for itself."""
 
 
+def never() -> bool:
+    """False: this process needs no launcher."""
+    return False
+
+
 class Drive:
     """Lets threads take turns at `step`, which drives the farm a little and says whether anything happened."""
 
-    def __init__(self, step: Callable[[], bool], interrupts: Interrupts, new_backoff: Callable[[], Backoff]) -> None:
+    def __init__(
+        self,
+        step: Callable[[], bool],
+        interrupts: Interrupts,
+        *,
+        new_backoff: Callable[[], Backoff],
+        is_orphan: Callable[[], bool] = never,
+    ) -> None:
         self.broken: BaseException | None = None
         """Why the farm has ended, once it has."""
         self.stepped_at = self.heard_at = monotonic()
@@ -36,6 +48,7 @@ class Drive:
         self._step = step
         self._interrupts = interrupts
         self._new_backoff = new_backoff
+        self._is_orphan = is_orphan
         self._leading = threading.Lock()
         self._blocked: set[threading.Event] = set()
         self._background = threading.Thread(target=self._run_background, name="mpitasks-background", daemon=True)
@@ -121,7 +134,6 @@ class Drive:
 
     def _run_background(self) -> None:
         """Drive when nobody else does."""
-        launcher = os.getppid()
         try:
             while not self._stopping.wait(self._nap()):
                 if monotonic() - self.stepped_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
@@ -130,7 +142,7 @@ class Drive:
                             pass
                     finally:
                         self._step_down()
-                if os.getppid() != launcher:
+                if self._is_orphan():
                     os._exit(1)  # with the launcher, everybody has gone who could end this process
         except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it
             self.broken = error

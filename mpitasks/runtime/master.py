@@ -35,7 +35,7 @@ from ..transport.base import Arrival, Transport
 from . import logs
 from .arguments import Arguments, Encoder
 from .backoff import Backoff
-from .drive import Drive
+from .drive import Drive, never
 from .functions import Functions
 from .interrupts import Interrupts
 from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Record, SentCall, Target
@@ -68,11 +68,13 @@ class _Cargo:
 class Master:
     """The running farm, on rank 0."""
 
-    def __init__(self, transport: Transport, *, backoff: Callable[[], Backoff] = Backoff) -> None:
+    def __init__(
+        self, transport: Transport, *, backoff: Callable[[], Backoff] = Backoff, is_orphan: Callable[[], bool] = never
+    ) -> None:
         self.slaves = transport.size - 1
         self.interrupts = Interrupts()
         self._transport = transport
-        self._drive = Drive(self.step, self.interrupts, backoff)
+        self._drive = Drive(self.step, self.interrupts, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler()
         self._functions = Functions()
         self._arguments = Encoder()

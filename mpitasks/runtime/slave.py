@@ -32,6 +32,7 @@ from ..transport import wire
 from ..transport.base import Transport
 from ..transport.failures import encode_failure
 from .backoff import Backoff
+from .drive import never
 from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Outcome, Record, SentCall
 
 TICK = 0.05
@@ -43,13 +44,16 @@ MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 class Slave:
     """Runs the calls that the master sends."""
 
-    def __init__(self, transport: Transport, *, host: str, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self, transport: Transport, *, host: str, backoff: Backoff | None = None, is_orphan: Callable[[], bool] = never
+    ) -> None:
         self.records: deque[Record] = deque()
         """Log records to be sent."""
         self._transport = transport
         self.rank = transport.rank
         self._host = host
         self._backoff = backoff or Backoff()
+        self._is_orphan = is_orphan
         self._wire = threading.Lock()
         self._inbox: deque[SentCall] = deque()
         self._outbox: deque[Outcome] = deque()
@@ -174,10 +178,9 @@ class Slave:
     def _listen(self, closing: threading.Event) -> None:
         """While one call goes on for long, do what the main thread can't."""
         seen = -1
-        parent = os.getppid()
         while not closing.wait(TICK):
-            if os.getppid() != parent:
-                os._exit(1)  # the launcher is gone, and with it everybody who could end this process
+            if self._is_orphan():
+                os._exit(1)  # with the launcher, everybody has gone who could end this process
             if self._begun == seen:
                 while self._receive():
                     pass
