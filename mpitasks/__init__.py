@@ -4,6 +4,7 @@ Decorate functions with `task`, call `f.delay(...)` in main, start main with `ru
 """
 
 from . import guard
+from .callables import submit
 from .context import Context, current
 from .errors import (
     DependencyFailed,
@@ -18,10 +19,10 @@ from .errors import (
     StartError,
     UnknownTask,
 )
+from .executor import Executor
 from .futures import Done, Failed, Future, Futures, as_completed, gather, wait
 from .registry import get
 from .session import is_master, run
-from .submit import submit
 from .tasks import Task, task
 from .version import __version__
 
@@ -31,6 +32,7 @@ __all__ = [
     "Done",
     "DuplicateTask",
     "EncodeError",
+    "Executor",
     "Failed",
     "FarmBroken",
     "Future",

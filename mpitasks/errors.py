@@ -6,6 +6,7 @@
     ├── NotRunning          delay() or get-a-result outside run()          (also RuntimeError)
     ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
+    ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
     ├── UnknownTask         no task of that name                           (also LookupError)
     ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
@@ -19,6 +20,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import BrokenExecutor
 
 
 class MpiTasksError(Exception):
@@ -35,6 +37,10 @@ class StartError(MpiTasksError, RuntimeError):
 
 class FarmBroken(MpiTasksError, RuntimeError):
     """The farm ended while somebody still waited for it."""
+
+
+class InitializerFailed(MpiTasksError, BrokenExecutor):
+    """The initializer of an `Executor` raised on a slave, so that the executor can run nothing more."""
 
 
 class DuplicateTask(MpiTasksError, ValueError):

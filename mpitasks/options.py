@@ -18,11 +18,11 @@ class TaskOptions(TypedDict, total=False):
     """What `@task(...)` takes."""
 
     max_slaves: int | None
-    """Slaves that may run the task at one time; None: all."""
+    """Slaves that may run the task at one time, or None for all."""
     priority: int
     """Higher goes first, across all tasks."""
     weight: float
-    """Its part of the slaves where tasks compete: twice the weight, twice the slaves."""
+    """Its part of the slaves where tasks compete. Twice the weight, twice the slaves."""
     resource: str | Callable[..., Hashable] | None
     """Calls of one resource go to a slave that holds it; a callable makes the id from the call's arguments."""
     key: str | Callable[..., Hashable]
@@ -35,11 +35,11 @@ class CallOptions(TypedDict, total=False):
     priority: int
     """Higher goes first, across all tasks."""
     resource: Hashable
-    """The id of what the calls need; None: nothing."""
+    """The id of what the calls need, or None for nothing."""
     after: Iterable[Future[Any]]
     """The calls begin when these have ended well."""
     copy: bool
-    """False: large writable arguments are not copied, and the caller leaves them alone until the call has ended."""
+    """Whether large writable arguments are copied. If not, leave them alone until the call has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,18 @@ class Setup:
     initargs: tuple[Any, ...]
 
 
-def check_names(given: Mapping[str, Any], known: type, where: str) -> None:
+def check_names(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     """Refuse what is no option.
 
     Raises:
         TypeError: An option is unknown; the message names the nearest known one.
     """
-    names = list(known.__annotations__)
+    names = sorted(known)
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            msg = f"{where} has no option {name!r}; {hint}Known: {', '.join(sorted(names))}"
+            msg = f"{where} has no option {name!r}; {hint}Known: {', '.join(names)}"
             raise TypeError(msg)
 
 
@@ -120,14 +120,24 @@ def with_call_options(plan: Plan, options: CallOptions, where: str) -> Plan:
     Raises:
         TypeError: An option is unknown, or has the wrong type.
     """
-    check_names(options, CallOptions, where)
+    check_names(options, CallOptions.__annotations__, where)
     check_values(options, where)
     changes = cast("dict[str, Any]", dict(options))
     if "after" in changes:
-        changes["after"] = tuple(changes["after"])
+        changes["after"] = _futures(changes["after"], where)
     if "resource" in changes:
         changes["resource"] = _plain_id(changes["resource"], where)
     return replace(plan, **changes)
+
+
+def _futures(after: object, where: str) -> tuple[Future[Any], ...]:
+    """What must have ended before."""
+    futures = tuple(after) if isinstance(after, Iterable) else (after,)
+    for one in futures:
+        if not hasattr(one, "task_name"):
+            msg = f"{where}: after={after!r} must hold futures of calls, such as [f.delay()], and {one!r} is none"
+            raise TypeError(msg)
+    return futures
 
 
 def _plain_id(resource: Hashable, where: str) -> Hashable:
@@ -145,7 +155,7 @@ def _plain_id(resource: Hashable, where: str) -> Hashable:
 Chunks = int | Literal["auto"]
 
 
-def chunk_of(chunksize: Chunks) -> int:
+def chunk_of(chunksize: object) -> int:
     """A chunk size as the scheduler takes it.
 
     Raises:
@@ -153,7 +163,7 @@ def chunk_of(chunksize: Chunks) -> int:
     """
     if chunksize == "auto":
         return 0
-    if chunksize < 1:
+    if not isinstance(chunksize, int) or chunksize < 1:
         msg = f'chunksize={chunksize!r} must be a whole number above 0, or "auto"'
         raise ValueError(msg)
     return chunksize
@@ -162,22 +172,30 @@ def chunk_of(chunksize: Chunks) -> int:
 class Identify:
     """Makes the resource id of a call from its arguments."""
 
-    def __init__(self, resource: str | Callable[..., Hashable], key: str | Callable[..., Hashable] | None) -> None:
+    def __init__(self, resource: str | Callable[..., Hashable], key: str | Callable[..., Hashable] | None, where: str) -> None:
         self._resource = resource
         self._key = key
+        self._where = where
 
-    def check(self, parameters: inspect.Signature, where: str) -> None:
+    def check(self, parameters: inspect.Signature) -> None:
         """Refuse a key that is no parameter.
 
         Raises:
             ValueError: The task has no parameter of that name.
         """
         if isinstance(self._key, str) and self._key not in parameters.parameters:
-            msg = f"{where}: key={self._key!r} is no parameter; it has: {', '.join(parameters.parameters) or 'none'}"
+            msg = f"{self._where}: key={self._key!r} is no parameter; it has: {', '.join(parameters.parameters) or 'none'}"
             raise ValueError(msg)
 
     def __call__(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-        """The id that this call needs."""
+        """The id that this call needs.
+
+        Raises:
+            TypeError: It can't be an id.
+        """
+        return _plain_id(self._made(parameters, args, kwargs), self._where)
+
+    def _made(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         name = self._resource if isinstance(self._resource, str) else self._resource(*args, **kwargs)
         if self._key is None:
             return name

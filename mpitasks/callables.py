@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -14,6 +16,8 @@ from .tasks import Task
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_HAVE_NAMES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 
 
 @overload
@@ -28,7 +32,11 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     Raises:
         EncodeError: The callable or an argument can't be pickled.
         NotRunning: There is no farm here: this is not main.
+        TypeError: `fn` can't be called.
     """
+    if not callable(fn):
+        msg = f"submit() takes a callable and its arguments, and {fn!r} can't be called"
+        raise TypeError(msg)
     if isinstance(fn, Task):
         return fn.delay(*args, **kwargs)
     name = name_of(fn)
@@ -37,7 +45,7 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
 
 def name_of(fn: Callable[..., Any]) -> str:
     """How notes and logs call a callable."""
-    inner = getattr(fn, "func", fn)  # functools.partial
-    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    module = getattr(inner, "__module__", None)
-    return f"{module}.{name}" if module and module != "__main__" else name
+    inner = fn.func if isinstance(fn, functools.partial) else fn
+    named = inner if isinstance(inner, _HAVE_NAMES) else type(inner)
+    module = named.__module__
+    return f"{module}.{named.__qualname__}" if module and module != "__main__" else named.__qualname__
