@@ -1,4 +1,4 @@
-"""`python -m mpitasks`: start a program on many ranks, or measure this machine."""
+"""`python -m mpitasks`: start programs on many ranks, measure this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import runpy
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         return bench(arguments[1:])
     given = _parser().parse_args(arguments)
     program = given.program
-    if given.m is not None:
-        program = ["-m", given.m, *program]
+    if given.m:
+        program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
     try:
@@ -55,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2"
     )
-    parser.add_argument("-m", metavar="MODULE", help="run this module instead of a script; what follows are its arguments")
+    # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
+    parser.add_argument(
+        "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
+    )
     parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
     return parser
@@ -104,4 +108,5 @@ def _abort() -> None:
     from mpi4py import MPI  # noqa: PLC0415  only where something went wrong
 
     if not MPI.Is_finalized():
+        time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)

@@ -76,5 +76,5 @@ def late(fn: Callable[..., Any], *, bind: bool) -> Callable[..., Any]:
     return partial(_with_context, fn) if bind else fn
 
 
-def _with_context(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever fn returns
+def _with_context(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever fn returns
     return fn(current(), *args, **kwargs)

@@ -29,6 +29,9 @@ class Farm(Protocol):
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
 
+    def fail(self, future: Future[Any], error: BaseException) -> None:
+        """End a call with this error, if it has not been sent yet."""
+
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
         """Wait in the caller's thread, running the farm meanwhile; False if the time ran out."""
 

@@ -19,6 +19,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
@@ -37,13 +38,15 @@ _logger = logging.getLogger("mpitasks")
 _making = threading.Lock()
 
 
-class Done(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)  # no tuples: Done(x) is not Failed(x), and mypy knows the value's type
+class Done(Generic[T_co]):
     """The outcome of a call that returned."""
 
-    value: T
+    value: T_co
 
 
-class Failed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failed:
     """The outcome of a call that raised."""
 
     error: BaseException
@@ -78,6 +81,10 @@ class Future(concurrent.futures.Future[T]):
     """The outcome as it came, until somebody asks for it."""
     _failed = False
     """Whether `_payload` is a failure."""
+    _lent = False
+    """Whether another call takes `_payload` as it is: what main then does to the value must not reach that call."""
+    _told_by: int | None = None
+    """The thread that runs the callbacks just now."""
     _because: Future[Any] | None = None
     """The failed future that kept this call from running."""
 
@@ -110,8 +117,8 @@ class Future(concurrent.futures.Future[T]):
             try:
                 raise error
             finally:
-                # The traceback now holds this frame; without this, frame and error would keep each other alive.
-                del error
+                # The traceback now holds this frame; without this, frame, error and future would keep each other alive.
+                del error, self
         return cast("T", self._result)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -169,8 +176,7 @@ class Future(concurrent.futures.Future[T]):
 
     # ------------------------------------------------------------ for the farm
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute in the base class
+    def _make_condition(self) -> threading.Condition:
         made = self._made
         if made is None:
             with _making:
@@ -179,6 +185,9 @@ class Future(concurrent.futures.Future[T]):
                     self._waiters, self._done_callbacks = [], []
                     made = self._made = threading.Condition()
         return made
+
+    if not TYPE_CHECKING:  # to type checkers it stays the base class's attribute, as concurrent.futures.as_completed asks
+        _condition = property(_make_condition)
 
     def _end(self, state: str) -> bool:
         """The call has ended, and the outcome is set. Returns whether somebody must be told, by `_announce`.
@@ -194,11 +203,20 @@ class Future(concurrent.futures.Future[T]):
     def _announce(self) -> None:
         """Wake who waits, and run the callbacks; what those raise is logged."""
         with self._condition:
-            for waiter in self._waiters:
-                waiter.add_result(self)
+            failed = self._failed or self._because is not None or self._exception is not None
+            for waiter in self._waiters:  # concurrent.futures.wait tells them apart
+                (waiter.add_exception if failed else waiter.add_result)(self)
             self._condition.notify_all()
+            self._told_by = threading.get_ident()
             callbacks, self._done_callbacks = self._done_callbacks, []
-        self._call_back(callbacks)
+        try:
+            self._call_back(callbacks)
+        finally:
+            self._told_by = None
+
+    def _has_told(self, thread: int) -> bool:
+        """Whether the call has ended, and the callbacks have; for the thread that is inside of one, that one has."""
+        return self.done() and not self._done_callbacks and self._told_by in (None, thread)
 
     def _call_back(self, callbacks: Iterable[Callable[[concurrent.futures.Future[T]], object]]) -> None:
         for callback in callbacks:
@@ -243,8 +261,9 @@ class Future(concurrent.futures.Future[T]):
     def _load(self) -> None:
         """Decode the outcome, once."""
         payload = self._payload
-        if self._because is not None:
-            self._exception = self._blame(self._because)
+        because = self._because
+        if because is not None:  # read once: another thread may be here too
+            self._exception = self._blame(because)
             self._because = None
         if payload is None:
             return
@@ -252,7 +271,7 @@ class Future(concurrent.futures.Future[T]):
             self._exception = decode_failure(payload)
         else:
             try:
-                self._result = wire.decode(payload)
+                self._result = wire.decode(wire.snapshot(payload) if self._lent else payload)
             except Exception as error:  # noqa: BLE001  unpickling runs user code
                 self._exception = self._not_decoded(error)
         self._payload = None

@@ -1,4 +1,4 @@
-"""A rank that fails outside of run() must not leave the others waiting.
+"""A rank that fails outside run() must not leave others waiting.
 
 Measured with MPICH 5.0.2 and Open MPI 5.0.11: if one rank raises while a module is imported, or leaves before `run()`,
 the others wait for it in MPI_Init for ever; if it raises later, in MPI_Finalize. An Abort ends the job within a second.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import atexit
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 
 from . import handshake, launch
+from .errors import StartError
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
@@ -44,9 +46,14 @@ def _abort() -> None:
     """End the job, if MPI is not over."""
     from mpi4py import MPI  # noqa: PLC0415  starts MPI, if need be only to end it
 
-    if not MPI.Is_finalized() and MPI.COMM_WORLD.Get_size() > 1:
+    try:
+        has_others = not MPI.Is_finalized() and launch.start_mpi() > 1
+    except StartError:  # shown already: it is why this rank ends
+        return
+    if has_others:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)
 
 
@@ -54,9 +61,9 @@ def _leave() -> None:
     """This rank leaves without run(): tell those that are in run(), which would wait for it."""
     if _state["run has begun"] or "mpi4py.MPI" in sys.modules:
         return
-    from mpi4py import MPI  # noqa: PLC0415  starts MPI, since other ranks wait in its start
+    if launch.start_mpi() > 1:  # other ranks wait in its start
+        from mpi4py import MPI  # noqa: PLC0415  started just now
 
-    if MPI.COMM_WORLD.Get_size() > 1:
         problem = handshake.compare(MPI.COMM_WORLD.Dup(), is_present=False)
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Do all ranks agree? The one exchange of all ranks, at the start."""
+"""Do all ranks agree? Their one exchange, at the start."""
 
 from __future__ import annotations
 

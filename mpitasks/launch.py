@@ -1,4 +1,4 @@
-"""Starts this program under the mpiexec that belongs to the installed mpi4py, and minds it.
+"""Starts this program under mpi4py's own mpiexec, and minds it.
 
 ::
 
@@ -37,6 +37,8 @@ STARTED = "MPITASKS_STARTED"
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
 _TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
+LAST_WORDS = 0.1
+"""Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
 _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
 
@@ -65,6 +67,34 @@ def promised_size() -> str | None:
         if value.isdigit() and int(value) > (0 if name == "PMIX_RANK" else 1):
             return f"{name}={value}"
     return None
+
+
+def start_mpi() -> int:
+    """Start MPI, if it is not started yet, and return the number of ranks.
+
+    Raises:
+        StartError: The launcher belongs to another MPI than mpi4py.
+    """
+    import mpi4py  # noqa: PLC0415  only run() and guard may start MPI
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    from mpi4py import MPI  # noqa: PLC0415  as above
+
+    if not MPI.Is_initialized():
+        # MPICH ends the process in its start when Open MPI's mpiexec has started it, so this must be found out before.
+        if "MPICH" in MPI.Get_library_version() and os.environ.get("OMPI_COMM_WORLD_SIZE", "1") != "1":
+            raise StartError(wrong_launcher(f"OMPI_COMM_WORLD_SIZE={os.environ['OMPI_COMM_WORLD_SIZE']}"))
+        MPI.Init_thread()
+    return MPI.COMM_WORLD.Get_size()
+
+
+def wrong_launcher(promise: str) -> str:
+    """What to say when the launcher and mpi4py are of different MPIs."""
+    return (
+        f"the launcher has set {promise}, but mpi4py uses another MPI than the mpiexec that started this, so every rank "
+        f"would be alone. Use the mpiexec of that MPI: python -m mpitasks -n 4 {sys.argv[0] or 'app.py'} finds it"
+    )
 
 
 def may_be_one_of_many() -> bool:
@@ -163,7 +193,7 @@ def _mpiexec(library: Library) -> str:
 def _whose(mpiexec: str) -> str:
     """The MPI to which that mpiexec belongs, by its own word."""
     try:
-        said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  found here
     except (OSError, subprocess.TimeoutExpired):
         return "nobody: it does not answer --version"
     text = said.stdout + said.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -77,7 +78,7 @@ def digest(names: Iterable[str]) -> str:
 
 def place_of(fn: Callable[..., Any]) -> Place:
     """Where a function is defined."""
-    code = getattr(fn, "__code__", None)
+    code = getattr(inspect.unwrap(fn), "__code__", None)
     if code is None:
         return Place(getattr(fn, "__module__", None) or "?", 0)
     return Place(code.co_filename, code.co_firstlineno)

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def _choose(backend: Backend, slaves: int | None) -> str:
     if backend in ("inline", "threads"):
         return backend
     if launch.has_launcher() or "mpi4py.MPI" in sys.modules:
-        if _world_size() > 1:
+        if launch.start_mpi() > 1:
             return "mpi"
         _refuse_broken_world()
     if wanted is not None:
@@ -173,24 +174,12 @@ def _slaves_by_environment() -> int | None:
     return int(text)
 
 
-def _world_size() -> int:
-    from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
-
-    if not MPI.Is_initialized():
-        MPI.Init_thread()
-    return MPI.COMM_WORLD.Get_size()
-
-
 def _refuse_broken_world() -> None:
     """One rank, but a launcher that has started more: N serial runs would look like one slow run."""
     promise = launch.promised_size()
     if promise is None:
         return
-    msg = (
-        f"MPI says that this is the only rank, but the launcher has set {promise}: mpi4py uses another MPI than the mpiexec "
-        f"that started this. Use the mpiexec of that MPI: python -m mpitasks -n 4 {sys.argv[0] or 'app.py'} finds it"
-    )
-    raise StartError(msg)
+    raise StartError(launch.wrong_launcher(promise))
 
 
 def _refuse_what_is_no_script() -> None:
@@ -355,6 +344,7 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
     for rank, name in stuck.items():
         print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
     _leave_tidily()
+    time.sleep(launch.LAST_WORDS)
     MPI.COMM_WORLD.Abort((error and _code_of(error)) or 1)
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""Values of calls as they come, with a bounded number of calls under way."""
+"""Values of calls as they come, boundedly many under way."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ def _in_order(calls: Iterator[Future[T]], buffersize: int) -> Iterator[T]:
     try:
         drawn.extend(islice(calls, buffersize))
         while drawn:
-            value = drawn.popleft().result()
-            yield value
+            yield drawn.popleft().result()
             drawn.extend(islice(calls, 1))
     finally:
         for future in drawn:

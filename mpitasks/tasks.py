@@ -1,4 +1,4 @@
-"""`@task`: a plain function that can also be called on a slave."""
+"""`@task`: a plain function that slaves can call too."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Task(Generic[P, R_co]):
         self._plan = replace(plan, signature=self._parameters, function=late(fn, bind=bind) if is_running() else None)
         self._check = _compiled(self._parameters)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the plain function, here and now."""
         return self.fn(Context(self.name), *args, **kwargs) if self.bind else self.fn(*args, **kwargs)
 
     @overload
-    def delay(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    def delay(self: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
     @overload
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
-    def delay(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
+    def delay(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Have a slave call the function; takes exactly the function's own arguments.
 
         They are pickled before this returns: what is changed afterwards does not reach the call.
@@ -150,9 +150,8 @@ class Task(Generic[P, R_co]):
     def _submit(self, farm: Farm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         try:
             self._check(*args, **kwargs)
-        except TypeError:
-            self._parameters.bind(*args, **kwargs)  # raises what the user should read
-            raise
+        except TypeError as error:
+            raise _in_words_of_bind(error, self._parameters, args, kwargs) from None
         identify = self._identify
         resource = self._plan.resource if identify is None else identify(self._parameters, args, kwargs)
         return farm.submit(self._plan, args, kwargs, resource)
@@ -208,11 +207,11 @@ def _make(fn: Callable[..., R], *, name: str | None, bind: bool, options: dict[s
     _refuse_what_is_no_function(fn, name)
     name = name or registry.default_name(fn)
     where = f"@task({name!r})"
-    check_names(options, TaskOptions, where)
+    check_names(options, [*TaskOptions.__annotations__, "bind"], where)
     check_values(options, where)
     made: Task[..., R] = Task(fn, name, _plan(name, options), bind=bind, identify=_identify(options, where))
     if made._identify is not None:
-        made._identify.check(made._parameters, where)
+        made._identify.check(made._parameters)
     registry.register(made)
     return made
 
@@ -236,9 +235,12 @@ def _identify(options: dict[str, Any], where: str) -> Identify | None:
     if key is not None and resource is None:
         msg = f'{where}: key={key!r} says which resource a call needs, so it goes with resource="name"'
         raise TypeError(msg)
+    if not (resource is None or isinstance(resource, str) or callable(resource)):
+        msg = f"{where}: resource={resource!r} must be a name, or a function that makes the id from the call's arguments"
+        raise TypeError(msg)
     if resource is None or (key is None and not callable(resource)):
         return None
-    return Identify(resource, key)
+    return Identify(resource, key, where)
 
 
 def _refuse_what_is_no_function(fn: object, name: str | None) -> None:
@@ -282,6 +284,17 @@ def _parameters_of(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature:
         msg = f"{fn!r} has bind=True, so it takes its Context as first positional parameter; it takes {signature}"
         raise TypeError(msg)
     return signature.replace(parameters=parameters[1:])
+
+
+def _in_words_of_bind(
+    error: TypeError, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> TypeError:
+    """The error that the user should read, of a call that the signature does not take."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as better:
+        return better.with_traceback(None)
+    return error
 
 
 def _compiled(signature: inspect.Signature) -> Callable[..., None]:

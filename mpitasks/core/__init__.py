@@ -1,1 +1,1 @@
-"""The scheduler, pure: no clock, no dice, no log, no I/O, no threads."""
+"""The scheduler: no clock, dice, log, I/O or threads in it."""

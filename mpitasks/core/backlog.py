@@ -1,4 +1,4 @@
-"""The waiting calls of one task, findable by priority, resource and age.
+"""The waiting calls of one task, by priority, resource and age.
 
 ::
 
@@ -8,15 +8,16 @@
          └─ priority 0 ── Level ── ...
 
 A level answers in O(log resources): which is the oldest call that any idle slave may take (`fresh`), and which is the
-oldest whose resource an idle slave already holds (`sticky`). Both are heaps of (call id, resource) whose entries are
-checked when they come up, and dropped when they no longer hold: cheaper than keeping them exact.
+oldest whose resource an idle slave already holds (`sticky`).
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from heapq import heappop, heappush
+from operator import neg
 
 from ..ids import CallId
 from .calls import PLAIN, WAITING, Call
@@ -39,6 +40,10 @@ class Backlog:
         """The oldest call has waited for a holder long enough: any slave may take it."""
         self.alarm = False
         """Somebody is due to look whether it is overdue."""
+
+    def __lt__(self, other: Backlog) -> bool:
+        # Heaps ask where two entries are about the same call: it came back after its first backlog was forgotten.
+        return self.count > other.count
 
     def head(self) -> Call | None:
         """The oldest call that still waits."""
@@ -77,6 +82,39 @@ class Backlog:
         self.level.queue.waiting += more
 
 
+class Offers:
+    """Backlogs by the age of their oldest call.
+
+    Entries are checked when they come up, and dropped when they no longer hold: cheaper than keeping them exact.
+    """
+
+    __slots__ = ("_heap", "_offered")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[CallId, Backlog]] = []
+        self._offered: dict[Backlog, CallId] = {}
+        """The call by which a backlog was offered last: a second offer of the same adds nothing to the heap."""
+
+    def add(self, backlog: Backlog) -> None:
+        """Offer the oldest call of that backlog."""
+        head = backlog.head()
+        if head is not None and self._offered.get(backlog) != head.id:
+            self._offered[backlog] = head.id
+            heappush(self._heap, (head.id, backlog))
+
+    def first(self, holds: Callable[[Backlog], bool]) -> tuple[CallId, Backlog] | None:
+        """The top entry that is still true; the untrue ones above it go."""
+        while self._heap:
+            call_id, backlog = self._heap[0]
+            head = backlog.head()
+            if head is not None and head.id == call_id and holds(backlog):
+                return self._heap[0]
+            heappop(self._heap)
+            if self._offered.get(backlog) == call_id:
+                del self._offered[backlog]
+        return None
+
+
 class Level:
     """The waiting calls of one task at one priority."""
 
@@ -88,8 +126,8 @@ class Level:
         self.count = 0
         self.plain = Backlog(self, PLAIN)
         self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
-        self._fresh: list[tuple[CallId, Backlog]] = []
-        self._sticky: list[tuple[CallId, Backlog]] = []
+        self._fresh = Offers()
+        self._sticky = Offers()
 
     def backlog(self, resource: Hashable) -> Backlog:
         """The backlog of that resource, made if it is not there."""
@@ -100,17 +138,15 @@ class Level:
 
     def offer_fresh(self, backlog: Backlog) -> None:
         """The oldest call of that backlog may go to any slave."""
-        if head := backlog.head():
-            heappush(self._fresh, (head.id, backlog))
+        self._fresh.add(backlog)
 
     def offer_sticky(self, backlog: Backlog) -> None:
         """An idle slave holds the resource of that backlog."""
-        if head := backlog.head():
-            heappush(self._sticky, (head.id, backlog))
+        self._sticky.add(backlog)
 
     def fresh(self, is_free: Callable[[Backlog], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
-        found = _first(self._fresh, is_free)
+        found = self._fresh.first(is_free)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or head.id < found[0]):
             return self.plain
@@ -118,19 +154,8 @@ class Level:
 
     def sticky(self, is_ready: Callable[[Backlog], bool]) -> Backlog | None:
         """The backlog with the oldest call whose resource an idle slave holds."""
-        found = _first(self._sticky, is_ready)
+        found = self._sticky.first(is_ready)
         return found[1] if found else None
-
-
-def _first(heap: list[tuple[CallId, Backlog]], holds: Callable[[Backlog], bool]) -> tuple[CallId, Backlog] | None:
-    """The top entry that is still true; the untrue ones above it go."""
-    while heap:
-        call_id, backlog = heap[0]
-        head = backlog.head()
-        if head is not None and head.id == call_id and holds(backlog):
-            return heap[0]
-        heappop(heap)
-    return None
 
 
 class Queue:
@@ -168,7 +193,7 @@ class Queue:
         found = self.levels.get(priority)
         if found is None:
             found = self.levels[priority] = Level(self, priority)
-            self.order = sorted(self.levels, reverse=True)
+            insort(self.order, priority, key=neg)
         return found
 
     def drop_level(self, level: Level) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from math import inf
 from typing import NamedTuple
@@ -80,8 +80,10 @@ class Scheduler:
         self._idle = IdleSlaves(self._rules.keep)
         self._demand: dict[str, Queue] = {}
         """Queues in which calls wait."""
-        self._busy: dict[Rank, Slave] = {}
-        """Slaves with a window, the one without progress for the longest time first."""
+        self._deep: dict[Queue, dict[Rank, Slave]] = {}
+        """Slaves with calls that wait behind another in the window, the one without progress for longest first."""
+        self._deep_held: dict[Queue, dict[Rank, Slave]] = {}
+        """The same, where those calls need a resource."""
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
@@ -89,6 +91,9 @@ class Scheduler:
         """Where calls wait that need this resource."""
         self._alarms: list[tuple[float, CallId, Backlog]] = []
         """When to look whether a call has waited too long for a holder."""
+        self._most_alarms = 64
+        self._untimed: list[Backlog] = []
+        """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
         self._now = 0.0
         self._virtual = 0.0
         """`Queue.served` of the queue chosen last: where a queue with new demand starts."""
@@ -102,12 +107,24 @@ class Scheduler:
         self._queues.setdefault(name, Queue(name, max_slaves, weight))
 
     def slave_joined(self, rank: Rank) -> None:
-        """A slave is ready, and holds nothing."""
+        """A slave is ready, and holds nothing.
+
+        Raises:
+            ValueError: It is here already; nothing was changed.
+        """
+        if rank in self._slaves:
+            msg = f"slave {rank} joined, but it is here already: a rank joins again only after slave_lost({rank})"
+            raise ValueError(msg)
         self._slaves[rank] = slave = Slave(rank)
         self._idle.add(slave)
 
     def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
-        """A call is to be run, once those in `after` have ended well."""
+        """A call is to be run, once those in `after` have ended well.
+
+        Raises:
+            KeyError: There is no such queue; nothing was changed.
+        """
+        self._queues[call.queue]  # raises here, before anything has changed
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []
@@ -179,11 +196,18 @@ class Scheduler:
         return True
 
     def given_back(self, rank: Rank, call_ids: Iterable[CallId], now: float) -> None:
-        """A slave confirms that it has not begun these calls, and won't."""
+        """A slave confirms that it has not begun these calls, and won't.
+
+        Raises:
+            KeyError: That slave has no such call; nothing was changed.
+        """
         slave = self._slaves[rank]
+        calls = {call_id: slave.window[call_id] for call_id in call_ids}
         slave.asked_back = False
+        for call_id in calls:
+            del slave.window[call_id]
         self._progress(slave, now)
-        self._requeue([slave.window.pop(call_id) for call_id in call_ids])
+        self._requeue(list(calls.values()))
         if not slave.window and slave.queue is not None:
             self._freed(slave)
 
@@ -195,7 +219,7 @@ class Scheduler:
             self._idle.remove(slave)
         else:
             slave.queue.running -= 1
-            del self._busy[rank]
+            slave.deep.pop(rank, None)
             self._progressed.pop(rank, None)
         for resource in list(slave.holds):
             self._drop(slave, resource)
@@ -217,13 +241,15 @@ class Scheduler:
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
-        return [(slave.rank, call) for slave in self._busy.values() for call in slave.window.values()]
+        return [(slave.rank, call) for slave in self._slaves.values() for call in slave.window.values()]
 
     # ---------------------------------------------------------------- what to do now
 
     def decide(self, now: float) -> list[Order]:
         """Hand waiting calls to slaves. Call it after every batch of events, and at `deadline()`."""
         self._now = now
+        for backlog in self._untimed:
+            backlog.since = now
         orders: list[Order] = []
         if self._alarms:
             self._ring()
@@ -234,16 +260,18 @@ class Scheduler:
             orders.append(order)
         if self._progressed:
             orders.extend(self._refills())
-        if self._busy and len(self._idle):
+        if 0 < len(self._idle) < len(self._slaves):
             orders.extend(self._take_backs())
+        if self._untimed:
+            self._start_waits()
         return orders
 
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
         due = self._alarms[0][0] if self._alarms else inf
-        if len(self._idle):
-            for slave in self._late_ones():
-                due = min(due, slave.progress_at + self._rules.late)
+        if 0 < len(self._idle) < len(self._slaves):
+            for late_at, _ in self._late_ones():
+                due = min(due, late_at)
         return due
 
     # ---------------------------------------------------------------- choosing
@@ -342,6 +370,7 @@ class Scheduler:
             queue.running += 1
             slave.queue = slave.came_from = queue
             slave.resource = backlog.resource
+            slave.deep = (self._deep if backlog.resource is PLAIN else self._deep_held).setdefault(queue, {})
             if backlog.resource is not PLAIN:
                 self._hold(slave, backlog.resource)
         for call in calls:
@@ -375,38 +404,53 @@ class Scheduler:
                 return None
         elif fresh is not None and self._waited_long(fresh, backlog):
             return None
-        others = (other for other in self._demand.values() if other is not queue and not other.is_full)
-        return None if any(self._would_win(other, queue, level) for other in others) else backlog
+        return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
 
-    def _would_win(self, other: Queue, queue: Queue, level: Level) -> bool:
-        """Another queue deserves the slave more, if it left its own."""
-        theirs = self._runnable(other)
-        if theirs is None or theirs.priority != level.priority:
-            return theirs is not None and theirs.priority > level.priority
-        mine = (queue.running - 1) / queue.weight
-        if other.share != mine:
-            return other.share < mine
-        return queue.served - other.served > self._rules.turn
+    def _rivals(self, slave: Slave, queue: Queue) -> Iterator[Level]:
+        """The levels of other queues that could give calls to this slave, were it idle."""
+        for other in self._demand.values():
+            if other is not queue and not other.is_full and (level := self._runnable(other)) is not None:
+                yield level
+        # What waits for this slave alone is not runnable yet.
+        for resource in slave.holds:
+            for backlog in self._wanted.get(resource, ()):
+                if backlog.level.queue is not queue and not backlog.level.queue.is_full:
+                    yield backlog.level
+
+    def _would_win(self, other: Level, level: Level) -> bool:
+        """The other level deserves a slave more that is about to leave this one."""
+        if other.priority != level.priority:
+            return other.priority > level.priority
+        theirs, ours = other.queue, level.queue
+        share = (ours.running - 1) / ours.weight
+        if theirs.share != share:
+            return theirs.share < share
+        return ours.served - theirs.served > self._rules.turn
 
     def _take_backs(self) -> Iterator[TakeBack]:
         """Ask slaves that are stuck in a call for the rest of their windows, which idle slaves could run."""
-        for slave in self._late_ones():
-            if self._now - slave.progress_at >= self._rules.late:
+        for late_at, slave in self._late_ones():
+            if late_at <= self._now:
                 slave.asked_back = True
+                del slave.deep[slave.rank]
                 yield TakeBack(slave.rank)
 
-    def _late_ones(self) -> list[Slave]:
-        """Slaves, the longest without progress first, whose waiting window an idle slave could run."""
-        # The first few stand for all: the others have made progress later.
-        return [
-            slave
-            for slave in islice(self._busy.values(), 8)
-            if len(slave.window) > 1
-            and not slave.asked_back
-            and slave.resource is PLAIN
-            and slave.queue is not None
-            and not slave.queue.is_full
-        ]
+    def _late_ones(self) -> list[tuple[float, Slave]]:
+        """Slaves with waiting windows that an idle slave could run, and when to ask them for those."""
+        late: list[tuple[float, Slave]] = []
+        # The first few of each queue stand for all: the others have made progress later.
+        for queue, slaves in self._deep.items():
+            if slaves and not queue.is_full:
+                late += [(slave.progress_at + self._rules.late, slave) for slave in islice(slaves.values(), 8)]
+        for queue, slaves in self._deep_held.items():
+            if slaves and not queue.is_full:
+                late += [(self._late_held(slave), slave) for slave in islice(slaves.values(), 8)]
+        return late
+
+    def _late_held(self, slave: Slave) -> float:
+        """When to ask a slave for calls that need what it holds: once another holder is idle, or none came for long."""
+        found = self._idle.holder(slave.resource) is not None
+        return slave.progress_at + (self._rules.late if found else self._rules.patience)
 
     # ---------------------------------------------------------------- bookkeeping
 
@@ -426,8 +470,10 @@ class Scheduler:
             call.state = WAITING
             together.setdefault(self._backlog_of(call), []).append(call)
         for backlog, some in together.items():
+            head = backlog.head()
             backlog.put_back(some)
-            self._new_head(backlog)
+            if backlog.head() is not head:
+                self._new_head(backlog)
 
     def _backlog_of(self, call: Call) -> Backlog:
         """Where that call waits; its queue has demand from now on."""
@@ -460,16 +506,22 @@ class Scheduler:
     def _new_head(self, backlog: Backlog) -> None:
         """Another call is the oldest of this backlog."""
         backlog.since = self._now
+        self._untimed.append(backlog)
         backlog.overdue = False
         if backlog.resource is PLAIN:
             return
         self._wanted.setdefault(backlog.resource, {})[backlog] = None
         if self._is_free(backlog):
             backlog.level.offer_fresh(backlog)
-        else:
-            self._set_alarm(backlog)
         if self._is_ready(backlog):
             backlog.level.offer_sticky(backlog)
+
+    def _start_waits(self) -> None:
+        """Whose oldest call is new, and still waits for a holder, waits for `patience` from now."""
+        for backlog in self._untimed:
+            if backlog.count and backlog.resource is not PLAIN and not self._is_free(backlog):
+                self._set_alarm(backlog)
+        self._untimed.clear()
 
     def _set_alarm(self, backlog: Backlog) -> None:
         """Look again at this backlog when its oldest call has waited long enough. One alarm a backlog."""
@@ -477,6 +529,15 @@ class Scheduler:
         if head is not None and not backlog.alarm:
             backlog.alarm = True
             heappush(self._alarms, (backlog.since + self._rules.patience, head.id, backlog))
+            if len(self._alarms) > self._most_alarms:
+                self._sweep_alarms()
+
+    def _sweep_alarms(self) -> None:
+        """Drop the alarms of forgotten backlogs, which would keep them in memory until they ring."""
+        self._alarms = [alarm for alarm in self._alarms if alarm[2].count]
+        heapify(self._alarms)
+        # By doubling, so that each alarm is swept over twice at most.
+        self._most_alarms = max(64, 2 * len(self._alarms))
 
     def _ring(self) -> None:
         """Free the calls that have waited long enough for a holder."""
@@ -485,7 +546,7 @@ class Scheduler:
             backlog.alarm = False
             if not backlog.count or self._is_free(backlog):
                 continue
-            if self._now - backlog.since >= self._rules.patience:
+            if backlog.since + self._rules.patience <= self._now:  # rounded as the alarm was, or it would ring for ever
                 backlog.overdue = True
                 backlog.level.offer_fresh(backlog)
             else:
@@ -494,9 +555,9 @@ class Scheduler:
     def _progress(self, slave: Slave, now: float) -> None:
         """That slave has shown life."""
         slave.progress_at = self._now = now
-        self._busy.pop(slave.rank, None)
-        if slave.window:
-            self._busy[slave.rank] = slave
+        slave.deep.pop(slave.rank, None)
+        if len(slave.window) > 1 and not slave.asked_back:
+            slave.deep[slave.rank] = slave
 
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
@@ -513,7 +574,11 @@ class Scheduler:
         """A slave takes up a resource, and drops the longest unused one if it then holds too many."""
         slave.holds.pop(resource, None)
         slave.holds[resource] = None
-        self._holders.setdefault(resource, {})[slave.rank] = slave
+        holders = self._holders.setdefault(resource, {})
+        if not holders:  # until now any slave could take the calls that need it; now they wait for this one
+            for backlog in self._wanted.get(resource, ()):
+                self._set_alarm(backlog)
+        holders[slave.rank] = slave
         while len(slave.holds) > self._rules.keep:
             self._drop(slave, next(iter(slave.holds)))
 

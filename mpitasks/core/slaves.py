@@ -13,7 +13,7 @@ from .calls import Call
 class Slave:
     """One slave: its window and the resources it holds."""
 
-    __slots__ = ("asked_back", "came_from", "holds", "progress_at", "queue", "rank", "resource", "window")
+    __slots__ = ("asked_back", "came_from", "deep", "holds", "progress_at", "queue", "rank", "resource", "window")
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
@@ -27,6 +27,8 @@ class Slave:
         """What the calls in the window need."""
         self.holds: dict[Hashable, None] = {}
         """Resources it keeps, the longest unused first."""
+        self.deep: dict[Rank, Slave] = {}
+        """Where it stands while calls wait behind another in its window."""
         self.progress_at = 0.0
         """When it last took calls or gave an outcome."""
         self.asked_back = False

@@ -1,1 +1,1 @@
-"""The two loops, of the master and of a slave: clocks, threads and signals live here."""
+"""The loops of master and slave, with clocks, threads and signals."""

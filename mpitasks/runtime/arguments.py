@@ -1,4 +1,4 @@
-"""A call's arguments, as bytes; and which of them it is that can't be."""
+"""A call's arguments as bytes, and which of them can't be."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Encoder:
             payload, claims = wire.encode_arguments(value)
         except Exception as error:
             raise _which(plan, args, kwargs, error) from error
-        shared = plan.copy and any(not memoryview(buffer).readonly for buffer in payload.buffers)
+        shared = bool(payload.buffers) and plan.copy and not all(memoryview(one).readonly for one in payload.buffers)
         return Arguments(payload, target, claims, function, setup, shared)
 
     def _travels_by_name(self, function: Callable[..., Any]) -> bool:
@@ -83,6 +83,9 @@ class _Initializer:
 
     def __call__(self) -> None:
         self._initializer(*self._initargs)
+
+    def __repr__(self) -> str:
+        return f"initializer {self._initializer!r} of {self._name}"
 
 
 def _which(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> EncodeError:

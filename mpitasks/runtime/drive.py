@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from ..errors import FarmBroken
 from .backoff import SILENCES, Backoff
@@ -30,13 +31,26 @@ def never() -> bool:
     return False
 
 
+class _Driven(Protocol):
+    """What is driven."""
+
+    interrupts: Interrupts
+
+    def turn(self) -> bool: ...
+    def has_news(self) -> bool: ...
+    def announce(self) -> None: ...
+
+
 class Drive:
-    """Lets threads take turns at `step`, which drives the farm a little and says whether anything happened."""
+    """Lets threads take turns at driving the farm a little.
+
+    Only the thread that leads takes a `turn`, which says whether anything happened. To `announce` what happened runs code
+    of the user, which may wait in its turn or for another thread: whoever does it has given up the lead.
+    """
 
     def __init__(
         self,
-        step: Callable[[], bool],
-        interrupts: Interrupts,
+        farm: _Driven,
         *,
         new_backoff: Callable[[], Backoff],
         is_orphan: Callable[[], bool] = never,
@@ -45,8 +59,8 @@ class Drive:
         """Why the farm has ended, once it has."""
         self.stepped_at = self.heard_at = monotonic()
         """When the farm was last driven, and when anything last happened; its steps write them."""
-        self._step = step
-        self._interrupts = interrupts
+        self._farm = farm
+        self._interrupts = farm.interrupts
         self._new_backoff = new_backoff
         self._is_orphan = is_orphan
         self._leading = threading.Lock()
@@ -80,24 +94,28 @@ class Drive:
         while not done():
             if self._leading.acquire(blocking=False):
                 try:
-                    return self.until(done, deadline)
+                    in_time = self._lead(done, deadline)
                 finally:
                     self._step_down()
+                self._farm.announce()
+                if not in_time:
+                    return done()
+                continue
             event = event or watch()
             if not self._sleep(event, done, deadline):
                 return done()
         return True
 
-    def until(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        """Drive until it is done; False if the time ran out."""
+    def _lead(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Drive until it is done, or something is to be announced; False if the time ran out."""
         backoff = self._new_backoff()
-        while not done():
-            if self._step():
+        while not (done() or self._farm.has_news()):
+            if self._farm.turn():
                 backoff.reset()
             elif deadline is not None and monotonic() >= deadline:
                 return False
             else:
-                self._check()
+                self.check()
                 backoff.pause()
             if self._interrupts.pending:
                 self._interrupts.check()
@@ -115,7 +133,7 @@ class Drive:
         left = BLOCKED_AT_MOST if deadline is None else min(BLOCKED_AT_MOST, deadline - monotonic())
         if left <= 0:
             return False
-        self._check()
+        self.check()
         event.clear()
         self._blocked.add(event)
         try:
@@ -126,8 +144,12 @@ class Drive:
         self._interrupts.check()
         return True
 
-    def _check(self) -> None:
-        """Raise if waiting makes no sense any more."""
+    def check(self) -> None:
+        """Raise if waiting makes no sense any more.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
         if self.broken is not None:
             msg = f"the farm has ended: {self.broken}"
             raise FarmBroken(msg) from self.broken
@@ -138,10 +160,11 @@ class Drive:
             while not self._stopping.wait(self._nap()):
                 if monotonic() - self.stepped_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
                     try:
-                        while self._step():
+                        while self._farm.turn() and not self._farm.has_news():
                             pass
                     finally:
                         self._step_down()
+                    self._farm.announce()
                 if self._is_orphan():
                     os._exit(1)  # with the launcher, everybody has gone who could end this process
         except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it

@@ -1,4 +1,4 @@
-"""Functions that the slaves don't know by a name, sent once to each slave."""
+"""Functions that slaves don't know by name, sent once to each."""
 
 from __future__ import annotations
 
@@ -80,6 +80,7 @@ class Functions:
         self._in_use: dict[int, int] = {}
         self._sent: dict[Rank, set[int]] = {}
         self._dropped: dict[Rank, list[int]] = {}
+        self._lasting: dict[bytes, int] = {}
         self._count = count()
 
     def number_of(self, pickled: bytes) -> int:
@@ -93,6 +94,13 @@ class Functions:
         self._in_use[number] = self._in_use.get(number, 0) + 1
         if len(self._numbers) > MOST_KEPT:
             self._drop_unused()
+        return number
+
+    def number_for_ever(self, pickled: bytes) -> int:
+        """The number of an initializer: slaves never forget which they have called, so it never changes."""
+        number = self._lasting.get(pickled)  # bytes keep their hash, so those of large arguments are read once
+        if number is None:
+            number = self._lasting[pickled] = self.number_of(pickled)
         return number
 
     def release(self, number: int) -> None:
@@ -126,7 +134,7 @@ class _Travelling:
         self._pickled = pickled
         self._loaded: Callable[..., Any] | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the function returns
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the function returns
         if self._loaded is None:
             self._loaded = pickle.loads(self._pickled)  # noqa: S301  it comes from the master of this job
         return self._loaded(*args, **kwargs)

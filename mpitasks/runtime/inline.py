@@ -1,4 +1,4 @@
-"""The farm in one process, one thread: a call runs inside `delay`."""
+"""The farm in one thread: a call runs inside `delay`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The master's loop: takes calls, asks the scheduler, sends windows, resolves futures.
+"""The master's loop: takes calls, asks the scheduler, resolves futures.
 
 ::
 
@@ -32,6 +32,7 @@ from ..ids import CallId, Rank
 from ..options import Plan
 from ..transport import wire
 from ..transport.base import Arrival, Transport
+from ..transport.failures import encode_failure
 from . import logs
 from .arguments import Arguments, Encoder
 from .backoff import Backoff
@@ -74,13 +75,15 @@ class Master:
         self.slaves = transport.size - 1
         self.interrupts = Interrupts()
         self._transport = transport
-        self._drive = Drive(self.step, self.interrupts, new_backoff=backoff, is_orphan=is_orphan)
+        self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler()
         self._functions = Functions()
         self._arguments = Encoder()
         self._lock = threading.Lock()
         self._announcements: deque[Future[Any]] = deque()
         self._records: deque[Record] = deque()
+        self._telling: set[object] = set()
+        """One for each thread that runs code of the user now."""
         self._ids = count(1)
         self._queues: set[str] = set()
         self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
@@ -123,7 +126,7 @@ class Master:
             # The memory is the user's, who may write to it as soon as this returns.
             self.wait(lambda: not self._is_sending(), threading.Event, None)
         if self._announcements:
-            self._announce()
+            self.announce()
         self.check_interrupts()
         return future
 
@@ -138,8 +141,17 @@ class Master:
                 self._cancelled(call)
             elif call.state != ENDED and future.rank is not None:
                 self._send(Rank(future.rank), (STOP, call.id))
-        self._announce()
+        self.announce()
         return cancelled
+
+    def fail(self, future: Future[Any], error: BaseException) -> None:
+        """End a call with this error, if it has not been sent yet."""
+        payload = encode_failure(error, f"task {future.task_name!r}, never begun")
+        with self._lock:
+            call = future._call
+            if call is not None and self._scheduler.cancelled(call):
+                self._finish(call, payload, returned=False)
+        self.announce()
 
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
         """Wait in the caller's thread, running the farm meanwhile; False if the time ran out.
@@ -151,6 +163,7 @@ class Master:
 
     def pump(self) -> None:
         """Let the asyncio loop that runs in this thread run the farm while it waits."""
+        self._drive.check()
         loop = asyncio.get_running_loop()
         if loop not in self._pumps:
             self._pumps = {known: pump for known, pump in self._pumps.items() if not known.is_closed()}
@@ -164,8 +177,8 @@ class Master:
         self._drive.start()
 
     def finish(self) -> None:
-        """Wait until every call has ended."""
-        self.wait(lambda: not self._scheduler.unfinished, threading.Event, None)
+        """Wait until every call has ended, and every callback, which may submit more."""
+        self.wait(lambda: not (self._scheduler.unfinished or self._announcements or self._telling), threading.Event, None)
 
     def abandon(self, grace: float) -> int:
         """Cancel every call that has not begun, and wait up to `grace` seconds for the others.
@@ -178,7 +191,7 @@ class Master:
             cancelled = self._cancel_waiting()
             for rank in self._present:
                 self._send(rank, (DRAIN,))
-        self._announce()
+        self.announce()
         self.interrupts.forget()
         self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
         return cancelled
@@ -186,7 +199,7 @@ class Master:
     def busy_ranks(self) -> dict[int, str]:
         """The slaves that are in a call, and of which task."""
         with self._lock:
-            return {rank: call.queue for rank, call in self._scheduler.sent()}
+            return {rank: call.cargo.plan.name for rank, call in self._scheduler.sent()}
 
     def close(self, grace: float) -> list[int]:
         """Stop the background thread and let the slaves go, waiting up to `grace` seconds.
@@ -199,7 +212,7 @@ class Master:
         with self._lock:
             for rank in self._present:
                 self._send(rank, (LEAVE,))
-        self._drive.until(lambda: not self._present and not self._is_sending(), monotonic() + grace)
+        self.wait(lambda: not self._present and not self._is_sending(), threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
         return sorted(self._present)
 
@@ -211,15 +224,23 @@ class Master:
     # ---------------------------------------------------------------- driving
 
     def step(self) -> bool:
-        """Take in what has arrived, and hand out what can be handed out. Whether anything arrived."""
+        """Take in what has arrived, hand out what can be handed out, and tell who waits. Whether anything arrived."""
+        heard = self.turn()
+        self.announce()
+        return heard
+
+    def turn(self) -> bool:
+        """As `step`, but tell nobody: this may run with the lead, and whoever is told may wait."""
         with self._lock:
             now = self._drive.stepped_at = monotonic()
             heard = self._look(now)
             if heard or now >= self._decide_at:
                 self._decide(now)
-        if self._announcements or self._records:
-            self._announce()
         return heard
+
+    def has_news(self) -> bool:
+        """Whether there is something to announce."""
+        return bool(self._announcements or self._records)
 
     @property
     def is_busy(self) -> bool:
@@ -230,9 +251,11 @@ class Master:
         with self._lock:
             return self._transport.sending
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
         """Tell who waits, and run callbacks and log handlers: code of the user, so without the lock and the lead."""
         while self._announcements or self._records:
+            me = object()
+            self._telling.add(me)
             try:
                 if self._announcements:
                     self._announcements.popleft()._announce()
@@ -240,6 +263,8 @@ class Master:
                     logs.replay(self._records.popleft())
             except IndexError:  # another thread was faster
                 return
+            finally:
+                self._telling.discard(me)
 
     # ---------------------------------------------------------------- what happens under the lock
 
@@ -255,7 +280,7 @@ class Master:
         if arguments.function is not None:
             cargo.target = self._functions.number_of(arguments.function)
         if arguments.setup is not None:
-            cargo.setup = self._functions.number_of(arguments.setup)
+            cargo.setup = self._functions.number_for_ever(arguments.setup)
         if arguments.claims or plan.after:
             if not self._tie(call, cargo, arguments.claims):
                 return
@@ -283,6 +308,9 @@ class Master:
         for future in [*places, *cargo.plan.after]:
             other = future._call
             if other is not None and other.state != ENDED:
+                if future._farm is not self:
+                    msg = f"{cargo.plan.name!r} would wait for ever for {future!r}, whose run has ended"
+                    raise FarmBroken(msg)
                 after.append(other)
             elif not self._take_value(cargo, future):
                 self._scheduler.refused(call)
@@ -298,8 +326,9 @@ class Master:
         payload = future._payload
         places = cargo.places.get(future) if cargo.places else None
         if places:
+            future._lent = True
             if payload is None:  # somebody has decoded it since
-                payload = wire.encode(future._result)
+                payload = wire.snapshot(wire.encode(future._result))
             for place in places:
                 cargo.values[place] = payload
         return True
@@ -338,7 +367,8 @@ class Master:
         future._payload = payload
         future._failed = not returned
         dependents = call.dependents
-        if future._end(FINISHED):
+        # A failure that nobody holds is logged when it is forgotten; kept until then, it is so outside of the lock.
+        if future._end(FINISHED) or not returned:
             self._announcements.append(future)
         if dependents:
             if returned:
@@ -364,8 +394,9 @@ class Master:
         else:
             state = FINISHED
             future._because = other
-        if future._end(state):
-            self._announcements.append(future)
+        future._end(state)
+        self._announcements.append(future)
+        self._let_go(call)
 
     def _cancelled(self, call: Call) -> None:
         """A call was cancelled, and with it what waited for it."""
@@ -391,8 +422,6 @@ class Master:
         cargo: _Cargo = call.cargo
         if isinstance(cargo.target, int):
             self._functions.release(cargo.target)
-        if cargo.setup is not None:
-            self._functions.release(cargo.setup)
 
     def _decide(self, now: float) -> None:
         """Carry out what the scheduler says."""

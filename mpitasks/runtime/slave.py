@@ -19,14 +19,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from inspect import iscoroutine
 from time import perf_counter
 from typing import Any
 
 from .. import registry
 from ..context import Context, current, enter, leave
-from ..errors import EncodeError
+from ..errors import EncodeError, InitializerFailed
 from ..ids import MASTER, CallId
 from ..transport import wire
 from ..transport.base import Transport
@@ -89,7 +89,7 @@ class Slave:
         if self._receive():
             self._backoff.reset()
             return True
-        if self.records:
+        if self._outbox or self.records:
             self._report()
         if not self._leaving:
             self._backoff.pause()
@@ -273,7 +273,7 @@ class Slave:
         """Run an executor's initializer, the first time.
 
         Raises:
-            BrokenExecutor: It raised, now or before.
+            InitializerFailed: It raised, now or before.
         """
         if number not in self._set_up:
             try:
@@ -284,7 +284,7 @@ class Slave:
         failure = self._set_up[number]
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
-            raise BrokenExecutor(msg) from failure
+            raise InitializerFailed(msg) from failure
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

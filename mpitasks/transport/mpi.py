@@ -31,6 +31,9 @@ MOST_BYTES = 1 << 30
 """In one MPI message: counts are 32-bit in many MPIs."""
 
 
+_NO_FRAMES = struct.pack("<I", 0)
+
+
 class _Incoming:
     """A packet whose frames are still on their way."""
 
@@ -59,6 +62,9 @@ class MpiTransport:
 
     def send(self, rank: Rank, packet: Packet) -> None:
         """Begin to send; `receive` completes it."""
+        if not packet.frames:
+            self._isend(_NO_FRAMES + packet.header, rank, HEADER)
+            return
         frames = [memoryview(frame).cast("B") for frame in packet.frames]
         sizes = [frame.nbytes for frame in frames]
         header = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes) + packet.header
@@ -73,13 +79,19 @@ class MpiTransport:
             self._forget_sent()
         if self._incoming and (arrival := self._whole()):
             return arrival
-        while self._comm.Iprobe(MPI.ANY_SOURCE, HEADER, self._status):
+        while self._has_header():
             source = Rank(self._status.Get_source())
             incoming = self._begin(source, self._status.Get_count(MPI.BYTE))
             if source not in self._incoming and incoming.is_whole():
                 return Arrival(source, incoming.packet)
             self._incoming.setdefault(source, deque()).append(incoming)
         return None
+
+    def _has_header(self) -> bool:
+        """Whether a header has arrived; `_status` says whose."""
+        # Twice: on both MPIs, a look after a silence often only takes the message in, and the next one sees it.
+        probe, status = self._comm.Iprobe, self._status
+        return probe(MPI.ANY_SOURCE, HEADER, status) or probe(MPI.ANY_SOURCE, HEADER, status)
 
     @property
     def sending(self) -> bool:
@@ -106,11 +118,13 @@ class MpiTransport:
         buffer = bytearray(size)
         self._comm.Recv([buffer, MPI.BYTE], source, HEADER)
         (count,) = struct.unpack_from("<I", buffer)
+        if not count:
+            return _Incoming(Packet(memoryview(buffer)[len(_NO_FRAMES) :], ()), [])
         sizes = struct.unpack_from(f"<{count}Q", buffer, 4)
         frames = [memoryview(cast("Buffer", MPI.memory.allocate(nbytes))) for nbytes in sizes]
         pieces = (piece for frame in frames for piece in self._pieces(frame))
         requests = [self._comm.Irecv([piece, MPI.BYTE], source, BULK) for piece in pieces]
-        return _Incoming(Packet(bytes(memoryview(buffer)[4 + 8 * count :]), frames), requests)
+        return _Incoming(Packet(memoryview(buffer)[4 + 8 * count :], frames), requests)
 
     def _whole(self) -> Arrival | None:
         """The first packet of any source that has become whole; a source's packets stay in order."""

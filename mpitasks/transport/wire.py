@@ -26,6 +26,16 @@ INLINE = 64 * 1024
 """Bytes from which a buffer travels as a message of its own; a 64 KB copy costs about as much as a message."""
 
 
+class _Threads(threading.local):
+    """What this thread encodes or decodes just now."""
+
+    claims: list[Any] | None = None
+    values: Sequence[Any] = ()
+
+
+_threads = _Threads()
+
+
 class Payload(NamedTuple):
     """One encoded value: a pickle, and the buffers it left out."""
 
@@ -41,7 +51,7 @@ class Payload(NamedTuple):
 class Packet(NamedTuple):
     """One message as the transport carries it."""
 
-    header: bytes
+    header: Buffer
     frames: Sequence[Buffer]
 
 
@@ -56,6 +66,19 @@ def encode(value: object) -> Payload:
     Raises:
         Exception: Whatever the value's own pickling raises.
     """
+    # Nearly every value has no buffers, or large ones only: find out by the cheapest callback there is.
+    left_out: list[Any] = []
+    data = pickle.dumps(value, 5, buffer_callback=left_out.append)
+    if not left_out:
+        return Payload(data)
+    buffers = [buffer.raw() for buffer in left_out]
+    if min(buffer.nbytes for buffer in buffers) >= INLINE:
+        return Payload(data, buffers)
+    return _encode_in_part(value)
+
+
+def _encode_in_part(value: object) -> Payload:
+    """As `encode`, where the small buffers are to stay in the pickle."""
     buffers: list[Buffer] = []
 
     def stays(buffer: pickle.PickleBuffer) -> bool:
@@ -65,6 +88,8 @@ def encode(value: object) -> Payload:
         buffers.append(raw)
         return False
 
+    if _threads.claims:
+        _threads.claims.clear()  # they are claimed again
     return Payload(pickle.dumps(value, 5, buffer_callback=stays), buffers)
 
 
@@ -85,8 +110,8 @@ def snapshot(payload: Payload) -> Payload:
 
 def pack(message: object) -> Packet:
     """A message as bytes. Payloads in it must be `sendable`."""
-    payload = encode(message)
-    return Packet(bytes(payload.data), payload.buffers)
+    frames: list[Any] = []
+    return Packet(pickle.dumps(message, 5, buffer_callback=frames.append), frames)
 
 
 def sendable(payload: Payload) -> tuple[Buffer, list[Buffer]]:
@@ -99,20 +124,10 @@ def sendable(payload: Payload) -> tuple[Buffer, list[Buffer]]:
 
 def unpack(packet: Packet) -> Any:  # noqa: ANN401  the receiver knows the shape
     """The message again."""
-    return decode(Payload(packet.header, packet.frames))
+    return pickle.loads(packet.header, buffers=packet.frames)  # noqa: S301  it comes from a rank of this job
 
 
 # ---------------------------------------------------------------- places for futures
-
-
-class _Threads(threading.local):
-    """What this thread encodes or decodes just now."""
-
-    claims: list[Any] | None = None
-    values: Sequence[Any] = ()
-
-
-_threads = _Threads()
 
 
 def encode_arguments(value: object) -> tuple[Payload, list[Any]]:
@@ -121,9 +136,10 @@ def encode_arguments(value: object) -> tuple[Payload, list[Any]]:
     Raises:
         Exception: Whatever the value's own pickling raises.
     """
-    outer, _threads.claims = _threads.claims, []
+    claims: list[Any] = []
+    outer, _threads.claims = _threads.claims, claims
     try:
-        return encode(value), _threads.claims
+        return encode(value), claims
     finally:
         _threads.claims = outer
 

@@ -64,6 +64,7 @@ class App:
         self.folder, self._began = folder, time.perf_counter()
         places = [str(STACKS), env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
         harness = {MARK: str(folder), "PYTHONFAULTHANDLER": "1", "PYTHONPATH": os.pathsep.join(filter(None, places))}
+        harness["PYTHONUNBUFFERED"] = ""  # as for most users; it would hide what nobody flushes, and cut lines of ranks in two
         # Files, not pipes: nothing to fill up, and readable while it runs.
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(

@@ -1,0 +1,162 @@
+"""Which launcher this is, and which mpiexec belongs to it; nothing here starts MPI."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import mpi4py
+import pytest
+
+from mpitasks import StartError, launch
+from mpitasks.launch import Library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has started these tests, they were not."""
+    for name in list(launch.os.environ):
+        if name.startswith((*launch._TRACES, "SLURM_", "PBS_", "LSB_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("variables", "promise", "may_be_many"),
+    [
+        ({}, None, False),
+        ({"PMI_SIZE": "4"}, "PMI_SIZE=4", True),
+        ({"PMI_SIZE": "1"}, None, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, "OMPI_COMM_WORLD_SIZE=2", True),
+        ({"OMPI_COMM_WORLD_SIZE": "1", "PMIX_RANK": "0"}, None, False),
+        ({"PMIX_RANK": "1"}, "PMIX_RANK=1", True),  # rank 1 is not alone
+        ({"PMIX_RANK": "0"}, None, True),
+        ({"SLURM_NTASKS": "8"}, None, False),  # a batch step sets it for plain python too
+        ({"PMI_SIZE": "many"}, None, False),
+    ],
+)
+def test_what_a_launcher_has_promised(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], promise: str | None, may_be_many: bool
+) -> None:
+    """By the variables that it sets for each rank."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (launch.promised_size(), launch.may_be_one_of_many()) == (promise, may_be_many)
+    assert launch.has_launcher() == (bool(variables) and "SLURM_NTASKS" not in variables)
+
+
+def test_an_mpi_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the loader's reason, and how to get one."""
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+    monkeypatch.delattr(mpi4py, "MPI", raising=False)
+    monkeypatch.setattr(mpi4py.rc, "initialize", True)
+    words = r"no MPI library can be loaded \(.*\); install one beside mpi4py: pip install 'mpitasks\[mpich\]'"
+    with pytest.raises(StartError, match=words) as caught:
+        launch.start(["app.py"], 4)
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_open_mpi_s_launcher_over_mpich_is_refused_before_mpich_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPICH would end the process in its start."""
+
+    class Mpich:
+        @staticmethod
+        def Is_initialized() -> bool:  # noqa: N802  as in mpi4py
+            return False
+
+        @staticmethod
+        def Get_library_version() -> str:  # noqa: N802  as in mpi4py
+            return "MPICH Version: 5"
+
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", Mpich)
+    monkeypatch.setattr(mpi4py, "MPI", Mpich, raising=False)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(
+        StartError, match="the launcher has set OMPI_COMM_WORLD_SIZE=4, but mpi4py uses another MPI than the mpi"
+    ):
+        launch.start_mpi()
+
+
+def fake_mpiexec(folder: Path, says: str, name: str = "mpiexec") -> Path:
+    """A launcher that says only whose it is."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The only place where an mpiexec may be."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr(launch.sysconfig, "get_path", lambda _: str(tmp_path / "scripts"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("library", "says"), [("MPICH", "HYDRA build details"), ("Open MPI", "mpiexec (Open MPI) 5.0")])
+def test_the_mpiexec_of_the_same_mpi_is_found(folder: Path, library: str, says: str) -> None:
+    """Beside Python first, then on the PATH; those of others are passed over."""
+    fake_mpiexec(folder / "one", "slurmstepd 1.0")
+    expected = fake_mpiexec(folder / "two", says)
+    assert launch._mpiexec(Library(library)) == str(expected)
+    beside = fake_mpiexec(folder / "bin", says)
+    assert launch._mpiexec(Library(library)) == str(beside)
+
+
+def test_an_mpiexec_of_another_mpi_is_refused(folder: Path) -> None:
+    """Each that was found is named with its owner."""
+    fake_mpiexec(folder / "one", "mpiexec (Open MPI) 5.0")
+    fake_mpiexec(folder / "two", "something else", "mpirun")
+    words = (
+        r"mpi4py uses MPICH, but no mpiexec of that is on the PATH or beside \S+/bin/python: "
+        r"\S+/one/mpiexec is of Open MPI; \S+/two/mpirun is of an unknown MPI"
+    )
+    with pytest.raises(StartError, match=words):
+        launch._mpiexec(Library("MPICH"))
+
+
+def test_no_mpiexec_at_all_is_told(folder: Path) -> None:
+    """The same, with nothing found; one that can't be started counts as nobody's."""
+    with pytest.raises(StartError, match=r"no mpiexec of that is on the PATH .*: none was found"):
+        launch._mpiexec(Library("MPICH"))
+    (folder / "one").mkdir()
+    broken = folder / "one" / "mpiexec"
+    broken.write_bytes(b"\x7fELF")
+    broken.chmod(0o755)
+    with pytest.raises(StartError, match="is of nobody: it does not answer --version"):
+        launch._mpiexec(Library("MPICH"))
+
+
+AS_ROOT = ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"]
+
+
+@pytest.mark.parametrize(
+    ("library", "user", "ranks", "passed"),
+    [
+        ("MPICH", 0, 64, ([], [], 0)),
+        ("Open MPI", 1000, 2, ([], [], 0)),
+        ("Open MPI", 1000, 3, (["--map-by", ":OVERSUBSCRIBE"], [], 1)),
+        ("Open MPI", 0, 2, ([], AS_ROOT, 1)),
+        ("Open MPI", 0, 3, (["--map-by", ":OVERSUBSCRIBE"], AS_ROOT, 2)),
+    ],
+)
+def test_what_open_mpi_needs_is_passed_and_said(
+    monkeypatch: pytest.MonkeyPatch, library: str, user: int, ranks: int, passed: tuple[list[str], list[str], int]
+) -> None:
+    """More ranks than cores, and root: flags, variables, and a line for the user about each."""
+    monkeypatch.setattr(launch, "usable_cores", lambda: 2)
+    monkeypatch.setattr(launch.os, "geteuid", lambda: user)
+    flags, variables, lines = launch._flags(Library(library), ranks)
+    assert (flags, sorted(variables), len(lines)) == passed
+
+
+def test_in_a_batch_job_the_hosts_decide_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, more ranks than this host's cores are no reason for a flag."""
+    monkeypatch.setattr(launch, "usable_cores", lambda: 2)
+    monkeypatch.setattr(launch.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    assert launch._flags(Library("Open MPI"), 64) == ([], {}, [])

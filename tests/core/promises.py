@@ -1,0 +1,327 @@
+"""What DESIGN.md promises of every order, said by brute force over a plain record of what happened.
+
+::
+
+    World ── before each decision ──► Book ── each order in turn ──► PROMISES, one function each
+                                       ▲ └──────── carried out ◄─────────────┘
+
+The book looks at every call and every slave each time, so it needs none of the scheduler's indexes, and can be read
+beside the design. Two of its times are bounds and not exact, because the scheduler may know better: `quiet`, since when a
+backlog has seen no change, and `entered`, since when a call waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mpitasks.core.calls import PLAIN, Call
+from mpitasks.core.scheduler import Order, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from .world import World
+
+
+class Key(NamedTuple):
+    """Which calls are alike: a backlog."""
+
+    queue: str
+    priority: int
+    resource: Hashable
+
+
+def backlogs_of(world: World) -> dict[Key, list[str]]:
+    """The calls that wait for a slave: submitted, not sent, not ended, and not waiting for another call."""
+    gone = {name for window in world.windows.values() for name in window} | set(world.ended)
+    ended_well = set(world.ended) - world.failed
+    found: dict[Key, list[str]] = {}
+    for name, call in world.calls.items():
+        if name not in gone and ended_well.issuperset(world.after[name]):
+            found.setdefault(_key(call), []).append(name)
+    return found
+
+
+def _key(call: Call) -> Key:
+    return Key(call.queue, call.priority, call.resource)
+
+
+class Book:
+    """Everything that a promise may look at."""
+
+    def __init__(self, world: World, limits: dict[str, int | None], weights: dict[str, float]) -> None:
+        self.world = world
+        self.limits = limits
+        self.weights = weights
+        self.backlogs: dict[Key, list[str]] = {}
+        self.quiet: dict[Key, float] = {}
+        self.entered: dict[str, float] = {}
+        self.progress: dict[int, float] = {}
+        self.asked: set[int] = set()
+        self.windows: dict[int, list[str]] = {}
+        self.holds: dict[int, list[Hashable]] = {}
+        self._changed: set[Key] = set()
+
+    # ---------------------------------------------------------------- keeping it
+
+    def happened(self, *, came_back: bool = False) -> None:
+        """Take in what an event has changed."""
+        before, self.backlogs = self.backlogs, backlogs_of(self.world)
+        for key, names in self.backlogs.items():
+            old = before.get(key, [])
+            new = set(names) - set(old)
+            if not old or not set(old) <= set(names) or (came_back and new):
+                self._changed.add(key)
+            self.entered.update(dict.fromkeys(new, self.world.now))
+
+    def begin(self) -> None:
+        """A decision begins: what changed before it counts from now."""
+        for key in self._changed:
+            self.quiet[key] = self.world.now
+        self._changed.clear()
+        self.windows = {rank: list(window) for rank, window in self.world.windows.items()}
+        self.holds = {rank: list(held) for rank, held in self.world.holds.items()}
+
+    def carry_out(self, order: Order) -> None:
+        """The order becomes part of the record."""
+        rank = int(order.rank)
+        if not isinstance(order, Send):
+            self.asked.add(rank)
+            return
+        key = self.key_of(order)
+        if not self.windows[rank] and key.resource is not PLAIN:
+            held = self.holds[rank]
+            self.holds[rank] = [*(each for each in held if each != key.resource), key.resource][-self.world.rules.keep :]
+        names = [str(call.cargo) for call in order.calls]
+        self.windows[rank] += names
+        self.progress[rank] = self.quiet[key] = self.now
+        left = [name for name in self.backlogs.pop(key) if name not in names]
+        if left:
+            self.backlogs[key] = left
+
+    # ---------------------------------------------------------------- looking
+
+    @property
+    def now(self) -> float:
+        """The time."""
+        return self.world.now
+
+    def key_of(self, send: Send) -> Key:
+        """Where the first call of a window comes from."""
+        return _key(send.calls[0])
+
+    def queue_at(self, rank: int) -> str | None:
+        """What that slave runs."""
+        window = self.windows[rank]
+        return self.world.calls[window[0]].queue if window else None
+
+    def running(self, queue: str) -> int:
+        """Slaves that run that task."""
+        return sum(self.queue_at(rank) == queue for rank in self.windows)
+
+    def is_full(self, queue: str) -> bool:
+        """Whether no further slave may run that task."""
+        limit = self.limits[queue]
+        return limit is not None and self.running(queue) >= limit
+
+    def idle(self) -> list[int]:
+        """Slaves without a call."""
+        return [rank for rank, window in self.windows.items() if not window]
+
+    def holders(self, resource: Hashable) -> list[int]:
+        """Slaves that hold it."""
+        return [rank for rank, held in self.holds.items() if resource in held]
+
+    def is_fresh(self, key: Key) -> bool:
+        """Any slave may take it: it needs nothing, or what nobody holds, or it has waited for a holder long enough."""
+        overdue = self.quiet.get(key, self.now) + self.world.rules.patience <= self.now
+        return key.resource is PLAIN or overdue or not self.holders(key.resource)
+
+    def may_be_fresh(self, key: Key) -> bool:
+        """The same, where `quiet` may be too late."""
+        waited = self.now - min(self.entered[name] for name in self.backlogs[key])
+        return self.is_fresh(key) or waited >= self.world.rules.patience * (1 - 1e-9)
+
+    def is_ready(self, key: Key) -> bool:
+        """An idle slave holds what it needs."""
+        return key.resource is not PLAIN and any(rank in self.idle() for rank in self.holders(key.resource))
+
+    def runnable(self) -> list[Key]:
+        """Backlogs that some idle slave may take from."""
+        return [key for key in self.backlogs if not self.is_full(key.queue) and (self.is_fresh(key) or self.is_ready(key))]
+
+    def oldest(self, key: Key) -> int:
+        """The age of that backlog."""
+        return min(self.world.calls[name].id for name in self.backlogs[key])
+
+    def has_age(self, key: Key) -> bool:
+        """Its calls wait in the order of their ids. Those that had to wait for others come in when these end."""
+        return not any(self.world.after[name] for name in self.backlogs[key])
+
+
+# -------------------------------------------------------------------- of a window
+
+
+def limit(book: Book, order: Send) -> None:
+    """At no moment do more than `max_slaves` slaves run a task."""
+    queue = book.key_of(order).queue
+    assert book.queue_at(order.rank) == queue or not book.is_full(queue)
+
+
+def once(book: Book, order: Send) -> None:
+    """No call is sent that does not wait: a sent one waits again only when it is given back, or its slave is lost."""
+    waiting = {name for names in book.backlogs.values() for name in names}
+    assert [call.cargo for call in order.calls if call.cargo not in waiting] == []
+
+
+def one_task_and_one_resource(book: Book, order: Send) -> None:
+    """All calls that a slave has at a time are of one task and need one resource."""
+    calls = [book.world.calls[name] for name in book.windows[order.rank]] + order.calls
+    assert len({(call.queue, call.resource) for call in calls}) == 1
+
+
+def oldest_of_their_kind(book: Book, order: Send) -> None:
+    """A window is filled with the calls that have waited longest, in their order."""
+    names = book.backlogs[book.key_of(order)]
+    if book.has_age(book.key_of(order)):
+        assert [str(call.cargo) for call in order.calls] == names[: len(order.calls)]
+
+
+# -------------------------------------------------------------------- of a slave that was idle
+
+
+def nobody_takes_what_a_busy_slave_holds(book: Book, order: Send) -> None:
+    """A call waits for the busy holder of its resource, for `patience`."""
+    key, name = book.key_of(order), str(order.calls[0].cargo)
+    waited = book.now - book.entered[name] >= book.world.rules.patience * (1 - 1e-9)
+    holders = book.holders(key.resource)
+    assert key.resource is PLAIN or order.rank in holders or not holders or waited
+
+
+def highest_priority_first(book: Book, order: Send) -> None:
+    """Of all calls that an idle slave may run, in all queues below their limits, the highest priority goes first."""
+    chosen = book.key_of(order)
+    assert [key for key in book.runnable() if key.priority > chosen.priority] == []
+
+
+def smallest_share_first(book: Book, order: Send) -> None:
+    """Among equal priorities the slave goes to a queue with the fewest slaves for its weight."""
+    chosen = book.key_of(order)
+    rivals = {key.queue for key in book.runnable() if key.priority == chosen.priority}
+    shares = {queue: book.running(queue) / book.weights[queue] for queue in {chosen.queue, *rivals}}
+    assert shares[chosen.queue] == min(shares.values())
+
+
+def sticky_first(book: Book, order: Send) -> None:
+    """A call whose resource an idle slave holds goes to such a slave, and before all others of its queue and priority.
+
+    Except that an older one, which has waited for `patience`, goes before it.
+    """
+    chosen = book.key_of(order)
+    ready = [key for key in book.runnable() if key[:2] == chosen[:2] and book.is_ready(key)]
+    if ready and order.rank not in book.holders(chosen.resource):
+        if all(book.has_age(key) for key in [chosen, *ready]):
+            assert book.oldest(chosen) < min(book.oldest(key) for key in ready)
+        waited = book.now - book.entered[str(order.calls[0].cargo)] > book.world.rules.patience * (1 - 1e-9)
+        assert (chosen not in ready, waited) == (True, True)
+
+
+def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
+    """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`."""
+    chosen = book.key_of(order)
+    peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
+    if not all(book.has_age(key) for key in [chosen, *peers]):
+        return
+    older = [key for key in peers if book.oldest(key) < book.oldest(chosen)]
+    first = min((key for key in older if book.may_be_fresh(key)), key=book.oldest, default=chosen)
+    assert first == chosen or book.now - book.quiet[first] <= book.world.rules.patience
+
+
+def oldest_first(book: Book, order: Send) -> None:
+    """Among calls of a queue that stickiness does not tell apart, the oldest goes first."""
+    chosen = book.key_of(order)
+    held = order.rank in book.holders(chosen.resource)
+    alike = book.is_ready if held else book.is_fresh
+    peers = [key for key in book.runnable() if key[:2] == chosen[:2] and alike(key)]
+    if all(book.has_age(key) for key in [chosen, *peers]):
+        assert book.oldest(chosen) == min(book.oldest(key) for key in [chosen, *peers])
+
+
+# -------------------------------------------------------------------- of a slave that goes on
+
+
+def no_refill_before_it_has_answered(book: Book, order: Send) -> None:
+    """A slave that was asked for what it has not begun gets no more before it has answered."""
+    assert order.rank not in book.asked
+
+
+def no_refill_before_what_it_holds(book: Book, order: Send) -> None:
+    """A slave that runs calls without resource gets no more of them while there are equal ones for what it holds."""
+    own, held = book.key_of(order), book.holds[order.rank]
+    alike = [key for key in book.backlogs if key[:2] == own[:2] and key.resource in held]
+    assert own.resource is not PLAIN or alike == []
+
+
+def no_refill_before_a_higher_priority(book: Book, order: Send) -> None:
+    """A busy slave is given no more while it could, idle, take a call of higher priority."""
+    assert [key for key in _rivals(book, order) if key.priority > book.key_of(order).priority] == []
+
+
+def no_refill_before_a_smaller_share(book: Book, order: Send) -> None:
+    """A busy slave is given no more while another queue, of equal priority, would have a better claim to it, idle."""
+    own = book.key_of(order)
+    left = (book.running(own.queue) - 1) / book.weights[own.queue]
+    rivals = [key for key in _rivals(book, order) if key.queue != own.queue and key.priority == own.priority]
+    assert [key for key in rivals if book.running(key.queue) / book.weights[key.queue] < left] == []
+
+
+def _rivals(book: Book, order: Send) -> list[Key]:
+    """Backlogs that the slave could take from, were it idle."""
+    queue, held = book.key_of(order).queue, book.holds[order.rank]
+    allowed = [key for key in book.backlogs if key.queue == queue or not book.is_full(key.queue)]
+    return [key for key in allowed if book.is_fresh(key) or key.resource in held]
+
+
+# -------------------------------------------------------------------- of a take-back
+
+
+def asks_only_where_it_helps(book: Book, order: Order) -> None:
+    """A slave is asked for calls it has not begun: once, when it is late, and while an idle slave may run them."""
+    window, rules = book.windows[order.rank], book.world.rules
+    call = book.world.calls[window[0]]
+    resource = call.resource
+    soon = resource is PLAIN or any(rank in book.idle() for rank in book.holders(resource))
+    due = book.progress[order.rank] + (rules.late if soon else rules.patience)
+    assert [len(window) > 1, bool(book.idle()), book.is_full(call.queue), order.rank in book.asked, due <= book.now] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+OF_A_WINDOW = [limit, once, one_task_and_one_resource, oldest_of_their_kind]
+OF_AN_IDLE_SLAVE = [
+    nobody_takes_what_a_busy_slave_holds,
+    highest_priority_first,
+    smallest_share_first,
+    sticky_first,
+    behind_what_slaves_hold_for_patience_only,
+    oldest_first,
+]
+OF_A_BUSY_SLAVE = [
+    no_refill_before_it_has_answered,
+    no_refill_before_what_it_holds,
+    no_refill_before_a_higher_priority,
+    no_refill_before_a_smaller_share,
+]
+
+
+def judge(book: Book, order: Order) -> None:
+    """Hold an order against every promise that speaks of it."""
+    if not isinstance(order, Send):
+        asks_only_where_it_helps(book, order)
+        return
+    for promise in OF_A_WINDOW + (OF_A_BUSY_SLAVE if book.windows[order.rank] else OF_AN_IDLE_SLAVE):
+        promise(book, order)

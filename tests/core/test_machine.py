@@ -1,0 +1,299 @@
+"""The scheduler under random events: after each, every promise of DESIGN.md holds."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from mpitasks.core.calls import PLAIN, SENT, Call
+from mpitasks.ids import CallId, Rank
+
+from .promises import Book, backlogs_of, judge
+from .world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+QUEUES = ["a", "b", "c", "d"]
+ANY = st.integers(0, 10_000)
+"""Which of those that are there; modulo their number."""
+MORE = st.sampled_from([False, False, True])
+"""Whether more happens before the next decision."""
+RESOURCES = st.sampled_from([PLAIN, PLAIN, "x", "y", "z", None])
+PRIORITIES = st.sampled_from([0, 0, 0, 0, 1, -1, 5])
+SECONDS = st.sampled_from([0.0, 0.001, 0.004, 0.02, 1.0])
+
+UNKNOWN = CallId(10_000_000)
+ILLEGAL: dict[str, Callable[[World, Rank], object]] = {
+    "outcome": lambda world, rank: world.scheduler.call_finished(rank, UNKNOWN, 1.0, world.now),
+    "give back": lambda world, rank: world.scheduler.given_back(rank, [*world.ids(rank), UNKNOWN], world.now),
+    "join": lambda world, rank: world.scheduler.slave_joined(rank),
+    "submit": lambda world, _: world.scheduler.submitted(Call(UNKNOWN, "no such task"), world.calls.values()),
+    "lose": lambda world, _: world.scheduler.slave_lost(Rank(99)),
+}
+
+
+class Farm(RuleBasedStateMachine):
+    """Two farms live through the same events; in the second the queues are defined in the opposite order."""
+
+    world: World
+
+    @initialize(
+        slaves=st.integers(1, 5),
+        keep=st.integers(1, 2),
+        limits=st.lists(st.sampled_from([None, None, 1, 2, 3]), min_size=4, max_size=4),
+        weights=st.lists(st.sampled_from([1.0, 1.0, 2.0, 0.5]), min_size=4, max_size=4),
+    )
+    def start(self, slaves: int, keep: int, limits: list[int | None], weights: list[float]) -> None:
+        self.world, self.mirror = (World(slaves, keep=keep, patience=3.0, worth=0.01, most_calls=8) for _ in range(2))
+        for world, step in ((self.world, 1), (self.mirror, -1)):
+            for queue, most, weight in list(zip(QUEUES, limits, weights, strict=True))[::step]:
+                world.queue(queue, max_slaves=most, weight=weight)
+        self.book = Book(self.world, dict(zip(QUEUES, limits, strict=True)), dict(zip(QUEUES, weights, strict=True)))
+        self.settled = True
+
+    # ---------------------------------------------------------------- events
+
+    def both(self, event: Callable[[World], Any], *, more: bool, came_back: bool = False) -> None:
+        """The same happens in both farms."""
+        told = [event(self.world), event(self.mirror)]
+        assert told[0] == told[1]
+        self.book.happened(came_back=came_back)
+        self.settled = False
+        if not more:
+            self.decide()
+
+    @rule()
+    def decide(self) -> None:
+        """Carry out what both say, which is the same, after holding it against the promises."""
+        self.book.begin()
+        orders, mirrored = self.world.obey(), self.mirror.obey()
+        self.the_order_of_definition_has_no_influence(orders, mirrored)
+        for order in orders:
+            judge(self.book, order)
+            self.book.carry_out(order)
+        self.settled = True
+
+    @staticmethod
+    def the_order_of_definition_has_no_influence(orders: list[Any], mirrored: list[Any]) -> None:
+        """Queues defined in another order, the same events: the same decisions."""
+        assert str(orders) == str(mirrored)
+
+    @rule(queue=st.sampled_from(QUEUES), n=st.integers(1, 6), resource=RESOURCES, priority=PRIORITIES, more=MORE)
+    def submit(self, queue: str, n: int, resource: Hashable, priority: int, more: bool) -> None:
+        self.both(lambda world: world.submit(queue, n, resource=resource, priority=priority), more=more)
+
+    @rule(queue=st.sampled_from(QUEUES), n=st.integers(1, 20), chunk=st.sampled_from([0, 2, 5]), more=MORE)
+    def submit_many(self, queue: str, n: int, chunk: int, more: bool) -> None:
+        self.both(lambda world: world.submit(queue, n, chunk=chunk), more=more)
+
+    @rule(queue=st.sampled_from(QUEUES), resource=RESOURCES, which=st.lists(ANY, min_size=1, max_size=3), more=MORE)
+    def submit_after(self, queue: str, resource: Hashable, which: list[int], more: bool) -> None:
+        known = [name for name in self.world.calls if name not in self.world.failed]
+        after = [known[one % len(known)] for one in which] if known else []
+        self.both(lambda world: world.submit(queue, resource=resource, after=after), more=more)
+
+    def busy(self, which: int) -> int:
+        """One of the slaves that have calls."""
+        ranks = [rank for rank, window in self.world.windows.items() if window]
+        return ranks[which % len(ranks)]
+
+    @precondition(lambda self: any(self.world.windows.values()))
+    @rule(which=ANY, n=st.integers(1, 4), seconds=SECONDS, ok=st.sampled_from([True, True, True, False]), more=MORE)
+    def finish(self, which: int, n: int, seconds: float, ok: bool, more: bool) -> None:
+        rank = self.busy(which)
+        outcomes = min(n, len(self.world.windows[rank]))
+        self.book.progress[rank] = self.world.now
+        self.both(lambda world: [world.finish(rank, seconds=seconds, ok=ok) for _ in range(outcomes)], more=more)
+
+    @rule(which=ANY, more=MORE)
+    def cancel(self, which: int, more: bool) -> None:
+        # Mostly one that waits: of those that were sent there are many, and it is too late for all of them.
+        waiting = [name for names in backlogs_of(self.world).values() for name in names[:2]]
+        names = waiting if waiting and which % 4 else self.world.unfinished()
+        if names:
+            name = names[which % len(names)]
+            in_time = self.world.calls[name].state != SENT
+            told: list[bool] = []
+            self.both(lambda world: told.append(world.cancel(name) is not None), more=more)
+            assert told == [in_time, in_time]
+
+    @precondition(lambda self: any(self.world.windows.values()))
+    @rule(which=ANY, n=st.sampled_from([None, None, 0, 1, 3]), more=MORE)
+    def give_back(self, which: int, n: int | None, more: bool) -> None:
+        rank = self.busy(which)
+        self.book.asked.discard(rank)
+        self.book.progress[rank] = self.world.now
+        self.both(lambda world: world.give_back(rank, n), more=more, came_back=True)
+
+    @precondition(lambda self: self.world.windows)
+    @rule(which=ANY, more=MORE)
+    def lose(self, which: int, more: bool) -> None:
+        rank = list(self.world.windows)[which % len(self.world.windows)]
+        self.book.asked.discard(rank)
+        self.both(lambda world: world.lose(rank), more=more, came_back=True)
+
+    @precondition(lambda self: len(self.world.windows) < 6)
+    @rule(more=MORE)
+    def join(self, more: bool) -> None:
+        rank = min(set(range(1, 8)) - set(self.world.windows))
+        self.both(lambda world: world.join(rank), more=more)
+
+    @rule(seconds=st.sampled_from([0.001, 0.03, 0.11, 1.0, 3.1]), more=MORE)
+    def wait(self, seconds: float, more: bool) -> None:
+        self.both(lambda world: world.wait(seconds), more=more)
+
+    @precondition(lambda self: self.world.scheduler.deadline() < inf)
+    @rule()
+    def wait_for_deadline(self) -> None:
+        self.both(lambda world: world.wait_for_deadline(), more=False)
+
+    @precondition(lambda self: self.world.windows)
+    @rule(which=ANY, step=st.sampled_from(sorted(ILLEGAL)))
+    def an_illegal_step_changes_nothing(self, which: int, step: str) -> None:
+        """What can't have happened is refused, and nothing is different after it."""
+        before = self.world.snapshot()
+        rank = list(self.world.windows)[which % len(self.world.windows)]
+        with pytest.raises((KeyError, ValueError)):
+            ILLEGAL[step](self.world, Rank(rank))
+        assert self.world.snapshot() == before
+
+    # ---------------------------------------------------------------- what holds at any time
+
+    @invariant()
+    def at_any_time(self) -> None:
+        self.never_more_slaves_than_the_limit()
+        self.every_call_ends_at_most_once()
+        self.no_call_is_lost()
+        self.nothing_runs_before_what_it_waits_for()
+        self.what_waited_for_a_failed_call_ends()
+        self.a_slave_keeps_what_it_used_last()
+
+    def never_more_slaves_than_the_limit(self) -> None:
+        """A slave counts from the first send until its last outcome, or until it has given everything back."""
+        running = {queue: self.world.running(queue) for queue in QUEUES}
+        assert [queue for queue, limit in self.book.limits.items() if running[queue] > (limit or inf)] == []
+
+    def every_call_ends_at_most_once(self) -> None:
+        """No call is reported twice."""
+        assert len(self.world.ended) == len(set(self.world.ended))
+
+    def no_call_is_lost(self) -> None:
+        """Every call that has not ended is with a slave, or waits, or waits for another call that has not ended."""
+        world, scheduler = self.world, self.world.scheduler
+        waiting = {name for names in backlogs_of(world).values() for name in names}
+        sent = {(rank, name) for rank, window in world.windows.items() for name in window}
+        assert {str(call.cargo) for call in scheduler.waiting()} == waiting
+        assert {(int(rank), str(call.cargo)) for rank, call in scheduler.sent()} == sent
+        assert scheduler.unfinished == len(world.calls) - len(world.ended)
+
+    def nothing_runs_before_what_it_waits_for(self) -> None:
+        """A call is sent only after all that it depends on have ended well."""
+        well = set(self.world.ended) - self.world.failed
+        early = [
+            name for window in self.world.windows.values() for name in window if not well.issuperset(self.world.after[name])
+        ]
+        assert early == []
+
+    def what_waited_for_a_failed_call_ends(self) -> None:
+        """A failed or cancelled call takes with it all that waited for it, and what waited for that."""
+        world = self.world
+        assert [name for name in world.unfinished() if not world.failed.isdisjoint(world.after[name])] == []
+
+    def a_slave_keeps_what_it_used_last(self) -> None:
+        """A slave holds the last `keep` resources; calls without one change nothing about that."""
+        known = {int(rank): list(slave.holds) for rank, slave in self.world.scheduler._slaves.items()}
+        assert known == self.world.holds
+
+    # ---------------------------------------------------------------- what holds after a decision
+
+    @precondition(lambda self: self.settled and self.world.idle())
+    @invariant()
+    def while_slaves_idle(self) -> None:
+        self.no_slave_idles_while_it_may_run_a_call()
+        self.every_wait_for_a_holder_has_an_end()
+        self.every_wait_in_a_window_has_an_end()
+
+    def no_slave_idles_while_it_may_run_a_call(self) -> None:
+        """No slave idles while a queue below its limit has a call it may run, but for a busy holder within patience."""
+        self.book.windows = self.world.windows
+        self.book.holds = self.world.holds
+        assert not self.book.idle() or self.book.runnable() == []
+
+    def every_wait_for_a_holder_has_an_end(self) -> None:
+        """While a slave idles, the scheduler wants to be asked again before any call has waited longer than `patience`."""
+        due = self.world.scheduler.deadline()
+        waits = [key for key in self.book.backlogs if not self.book.is_full(key.queue)]
+        assert [key for key in waits if self.book.quiet[key] + self.world.rules.patience < due] == []
+
+    def every_wait_in_a_window_has_an_end(self) -> None:
+        """While a slave idles, calls that wait behind a long one in a window are asked for in time."""
+        book, world = self.book, self.world
+        due = world.scheduler.deadline()
+        deep = [
+            rank
+            for rank, window in world.windows.items()
+            if len(window) > 1 and rank not in book.asked and not book.is_full(world.calls[window[0]].queue)
+        ]
+        assert [rank for rank in deep if book.progress[rank] + world.rules.patience < due] == []
+
+    def teardown(self) -> None:
+        """Every call that was submitted ends exactly once, if slaves go on to answer."""
+        if not hasattr(self, "world"):
+            return
+        if not self.world.windows:
+            self.join(more=False)
+        for _ in range(10 * len(self.world.calls) + 100):
+            self.decide()
+            self.no_slave_idles_while_it_may_run_a_call()
+            busy = [rank for rank, window in self.world.windows.items() if window]
+            if busy:
+                self.book.progress[busy[0]] = self.world.now
+                self.both(lambda world: world.finish(busy[0], seconds=0.01), more=False)  # noqa: B023  used at once
+            elif self.world.unfinished():
+                self.wait_for_deadline()
+            else:
+                break
+        assert (sorted(self.world.ended), self.world.scheduler.unfinished) == (sorted(self.world.calls), 0)
+
+
+def run_farm(examples: int, steps: int, *phases: Phase) -> None:
+    """Play so many random histories."""
+    run_state_machine_as_test(
+        Farm,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=(Phase.generate, *phases),
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_every_promise_holds_under_random_events() -> None:
+    """Whatever happens, in whatever order: every promise in `promises.py`, and every invariant of `Farm`."""
+    # A failure is shown as it was found: to shorten it can take minutes. The long form does.
+    run_farm(examples=60, steps=40)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_every_promise_holds_for_long() -> None:
+    """The same, for 2,000 histories."""
+    run_farm(2_000, 80, Phase.shrink)

@@ -1,0 +1,111 @@
+"""A master and its slaves in one thread, stepped by hand, with every message written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mpitasks import farm, task
+from mpitasks.runtime.backoff import Backoff
+from mpitasks.runtime.master import Master
+from mpitasks.runtime.messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW
+from mpitasks.runtime.slave import Slave
+from mpitasks.transport import wire
+from mpitasks.transport.local import LocalTransport, local_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpitasks.ids import Rank
+    from mpitasks.transport.wire import Packet
+
+NAMES = {WINDOW: "WINDOW", BACK: "BACK", STOP: "STOP", DRAIN: "DRAIN", LEAVE: "LEAVE", REPORT: "REPORT", BYE: "BYE"}
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Never(Backoff):
+    """No pause: the test's own turns are the time."""
+
+    def pause(self) -> None:
+        """Go on."""
+
+
+class Tapped:
+    """A transport that writes down what is sent through it."""
+
+    def __init__(self, inner: LocalTransport, log: list[tuple[Any, ...]]) -> None:
+        self.rank, self.size, self.sending = inner.rank, inner.size, False
+        self._inner, self._log = inner, log
+        self.receive = inner.receive
+
+    def send(self, rank: Rank, packet: Packet) -> None:
+        """Write down and send."""
+        message = wire.unpack(packet)
+        self._log.append((self.rank, int(rank), NAMES[message[0]], *message[1:]))
+        self._inner.send(rank, packet)
+
+
+class World:
+    """The farm under test."""
+
+    def __init__(self, slaves: int, **options: Any) -> None:
+        self.log: list[tuple[Any, ...]] = []
+        ours, *others = (Tapped(transport, self.log) for transport in local_world(slaves + 1))
+        self.master = Master(ours, backoff=Never, **options)
+        self.slaves = {transport.rank: Slave(transport, host="here", backoff=Never()) for transport in others}
+        farm.bind(self.master)
+
+    def turn(self, *ranks: int) -> None:
+        """The master looks; then these slaves, or all, run all that they have; then the master looks again."""
+        self.master.step()
+        for rank in ranks or self.slaves:
+            while self.slaves[rank].step():
+                pass
+        self.master.step()
+
+    def finish(self) -> None:
+        """Turn until all calls have ended."""
+        for _ in range(1000):
+            if not self.master.is_busy:
+                return
+            self.turn()
+        msg = "calls are left that nobody runs"
+        raise AssertionError(msg)
+
+    def messages(self, *kinds: str) -> list[tuple[Any, ...]]:
+        """What was sent of these kinds: (from, to, kind, ...)."""
+        return [message for message in self.log if message[2] in kinds]
+
+    def windows(self) -> list[tuple[int, list[int]]]:
+        """To whom which calls went, by id."""
+        return [(to, [call[0] for call in calls]) for _, to, _, _, _, calls in self.messages("WINDOW")]
+
+
+@task
+def echo(value: Any = None) -> Any:
+    """Give back what it is given."""
+    return value
+
+
+@task
+def fail(text: str = "no") -> None:
+    """Fail."""
+    raise ValueError(text)
+
+
+inside: list[Callable[[], Any]] = []
+"""What the next call of `do` does, in the middle of a call."""
+
+
+@task
+def do() -> Any:
+    """Do what the test wants done inside a call."""
+    return inside.pop()()

@@ -1,0 +1,209 @@
+"""The arrows: which module may import which. DESIGN: imports go one way, and every arrow is here.
+
+::
+
+    errors, ids, version ◄── everything
+    core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
+    core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
+    registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
+
+A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
+"""
+
+from __future__ import annotations
+
+import sys
+from graphlib import CycleError, TopologicalSorter
+
+import pytest
+
+from tests.sources import Import, imports, modules
+
+FOR_ALL = {"errors", "ids", "version"}
+"""What every module may import, but for themselves and the core's limits below."""
+
+CORE = {"core.backlog", "core.calls", "core.scheduler", "core.slaves"}
+RUNTIME = {name for name in modules() if name.startswith("runtime.")}
+FOR_RUNTIME = (
+    RUNTIME | CORE | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
+)
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "mpitasks": {"callables", "context", "executor", "futures", "guard", "registry", "session", "tasks"},
+    "__main__": {"cli"},
+    "errors": set(),
+    "ids": set(),
+    "version": set(),
+    # The scheduler knows nothing of the rest.
+    "core": set(),
+    "core.calls": set(),
+    "core.backlog": {"core.calls"},
+    "core.slaves": {"core.calls", "core.backlog"},
+    "core.scheduler": {"core.calls", "core.backlog", "core.slaves"},
+    # Bytes between ranks.
+    "transport": set(),
+    "transport.wire": set(),
+    "transport.failures": {"transport.wire"},
+    "transport.base": {"transport.wire"},
+    "transport.local": {"transport.base", "transport.wire"},
+    "transport.mpi": {"transport.base", "transport.wire"},
+    # What users type. It reaches the running farm by the protocol in `farm` alone.
+    "context": set(),
+    "options": {"core.calls", "futures"},
+    "farm": {"context", "futures", "options"},
+    "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
+    "registry": {"tasks"},
+    "stream": {"futures", "farm"},
+    "tasks": {"core.calls", "registry", "options", "futures", "farm", "context", "stream"},
+    "callables": {"core.calls", "options", "futures", "farm", "tasks"},
+    "executor": {"core.calls", "options", "futures", "farm", "tasks", "callables"},
+    # The two loops.
+    "runtime": set(),
+    **{name: FOR_RUNTIME - {name} for name in RUNTIME},
+    "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
+    # Who starts what.
+    "launch": set(),
+    "handshake": {"registry"},
+    "guard": {"handshake", "launch"},
+    "session": {
+        *("context", "farm", "futures", "guard", "handshake", "launch", "transport.local", "transport.mpi"),
+        *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
+    },
+    "testing": {"session"},
+    "bench": {"session", "tasks", "futures", "launch"},
+    "cli": {"launch", "bench"},
+}
+
+FOR_TYPES_ALONE = {
+    ("farm", "futures"),
+    ("farm", "options"),
+    ("futures", "core.calls"),
+    ("futures", "farm"),
+    ("options", "futures"),
+    ("registry", "tasks"),
+    ("stream", "farm"),
+}
+"""Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
+
+MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "cli": "lazy", "transport.mpi": "at its top"}
+"""Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
+
+FROM_OUTSIDE = {
+    "mpi4py": {*MPI, "handshake"},
+    "cloudpickle": {"runtime.functions"},
+    "pytest": {"testing"},
+    "typing_extensions": set(modules()),
+}
+
+KNOWN_VIOLATIONS: set[tuple[str, str]] = {("executor", "runtime.interrupts")}
+"""Arrows that are to go. One that has gone must leave this set too."""
+
+IMPURE = {
+    "time",
+    "random",
+    "logging",
+    "threading",
+    "asyncio",
+    "os",
+    "socket",
+    "multiprocessing",
+    "concurrent",
+    "secrets",
+    "uuid",
+}
+
+
+def inside() -> list[Import]:
+    """The arrows within the library."""
+    return [found for found in imports() if found.inside]
+
+
+def test_every_module_is_in_the_table() -> None:
+    """And nothing that is gone."""
+    assert sorted(MAY_IMPORT) == sorted(modules())
+
+
+def test_the_arrows_go_where_they_may() -> None:
+    """No module imports what the table does not give it."""
+    wrong = {(one.source, one.target) for one in inside() if one.target not in MAY_IMPORT[one.source] | FOR_ALL - {one.source}}
+    assert wrong == KNOWN_VIOLATIONS
+
+
+def test_the_table_holds_no_arrow_that_is_gone() -> None:
+    """An arrow that nobody needs is not to come back unseen; `runtime` is given as a whole."""
+    real = {(one.source, one.target) for one in inside()}
+    listed = {(source, target) for source, targets in MAY_IMPORT.items() for target in targets if source not in RUNTIME}
+    assert listed - real == set()
+
+
+def test_arrows_for_types_stay_so() -> None:
+    """At run time, these modules don't know each other; and only these arrows are for type checkers."""
+    assert {(one.source, one.target) for one in inside() if one.typing} == FOR_TYPES_ALONE
+    assert {(one.source, one.target) for one in inside() if not one.typing} & FOR_TYPES_ALONE == set()
+
+
+def test_there_is_no_circle() -> None:
+    """Nor one that a lazy import hides."""
+    graph: dict[str, set[str]] = {name: set() for name in modules()}
+    for one in inside():
+        if not one.typing:
+            graph[one.source].add(one.target)
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"these modules import each other in a circle: {' -> '.join(error.args[1])}")
+    assert len(order) == len(graph)
+
+
+def test_the_core_is_pure() -> None:
+    """It knows ids and errors; no clock, no dice, no log, no threads, no input or output."""
+    core = {name for name in modules() if name == "core" or name.startswith("core.")}
+    used = {one.target for one in imports() if one.source in core}
+    assert used & IMPURE == set()
+    assert {name for name in used if name in modules()} - core <= {"errors", "ids"}
+
+
+def test_the_core_touches_nothing_by_builtins() -> None:
+    """`print` and `open` need no import."""
+    import ast  # noqa: PLC0415  only here
+
+    called = {
+        node.func.id
+        for name, tree in modules().items()
+        if name.startswith("core")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert called & {"print", "open", "input", "hash", "id", "exec", "eval"} == set()
+
+
+def test_only_one_file_knows_mpi_at_its_top() -> None:
+    """`transport.mpi`; the others that are listed import mpi4py where they need it."""
+    found = {one.source: "lazy" if one.lazy else "at its top" for one in imports() if one.target == "mpi4py" and not one.typing}
+    assert found == MPI
+
+
+def test_whoever_imports_the_mpi_transport_does_it_lazily() -> None:
+    """Else mpi4py would come with it."""
+    assert {(one.source, one.lazy) for one in inside() if one.target == "transport.mpi"} == {("session", True)}
+
+
+def test_what_comes_from_outside_is_listed() -> None:
+    """Three packages at run time, and no others; pytest where users test."""
+    outside = {(one.target, one.source) for one in imports() if not one.inside and one.target not in sys.stdlib_module_names}
+    wrong = {(target, source) for target, source in outside if source not in FROM_OUTSIDE.get(target, set())}
+    assert wrong == set()
+
+
+def test_no_module_bears_a_name_of_the_standard_library() -> None:
+    """Whoever reads `from .logs import` should not have to think."""
+    names = {part for name in modules() for part in name.split(".")} - {"__main__"}
+    assert names & set(sys.stdlib_module_names) == set()
+
+
+def test_the_runtime_is_reached_by_the_session_alone() -> None:
+    """Tasks and futures find the farm by a protocol, never by import."""
+    from_outside = {
+        one.source for one in inside() if one.target.startswith("runtime.") and not one.source.startswith("runtime")
+    }
+    assert from_outside == {"session", *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime."))}
