@@ -14,12 +14,14 @@
     ├── DependencyFailed    a future given as argument failed; see __cause__
     └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
 
+    Terminated              SIGTERM came: ends main                    (a SystemExit)
     RemoteTraceback         never raised: the __cause__ that carries a slave's traceback text
 """
 
 from __future__ import annotations
 
 import pickle
+import signal
 from concurrent.futures import BrokenExecutor
 
 
@@ -77,6 +79,13 @@ class DependencyFailed(MpiTasksError):
 
 class ResultTimeout(MpiTasksError, TimeoutError):
     """The time given to wait for an outcome ran out; the call itself goes on."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM came; ends main as `sys.exit(143)` would."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
 
 
 class RemoteTraceback(Exception):

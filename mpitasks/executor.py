@@ -28,11 +28,10 @@ from weakref import WeakValueDictionary
 
 from .callables import name_of
 from .core.calls import PLAIN
-from .errors import FarmBroken, InitializerFailed, ResultTimeout
+from .errors import FarmBroken, InitializerFailed, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
 from .options import Plan, Setup
-from .runtime.interrupts import Terminated
 from .tasks import Task
 
 P = ParamSpec("P")

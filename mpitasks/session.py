@@ -212,9 +212,9 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], gra
         except BaseException as error:
             try:
                 _say_cancelled(error, master.abandon(grace))
-            except (KeyboardInterrupt, SystemExit):  # the second signal: at once
+                _let_go(master, error, give_up)
+            except BaseException:  # noqa: BLE001  a second signal, or a broken farm: at once
                 give_up(error, master.busy_ranks())
-            _let_go(master, error, give_up)
             raise
         _let_go(master, None, give_up)
     return value

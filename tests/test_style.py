@@ -29,7 +29,7 @@ BROAD = {
     ("runtime.slave", "Slave._run", "BaseException"): "tasks",
     ("runtime.slave", "Slave._value", "Exception"): "pickling of results",
     ("runtime.slave", "Slave._do_setup", "BaseException"): "initializers",
-    ("session", "_run_farm", "BaseException"): "main",
+    ("session", "_run_farm", "BaseException"): "main, and an end that fails too",
     ("session", "_run_rank_0", "BaseException"): "main",
     ("transport.failures", "decode_failure", "Exception"): "unpickling of exceptions",
     ("transport.failures", "_pickled", "Exception"): "pickling of exceptions",
@@ -38,6 +38,7 @@ BROAD = {
     # At the top of a thread or rank.
     ("cli", "_be_a_rank", "BaseException"): "a rank that fails outside of run()",
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
+    ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
     ("session", "_serve", "BaseException"): "a slave",
 }
 """Rule 13: where `except` is broad, and for what."""

@@ -146,6 +146,8 @@ class Level:
 
     def fresh(self, is_free: Callable[[Backlog], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
+        if len(self.backlogs) == 1:  # most tasks need no resource: spare them the look
+            return self.plain if self.plain.count else None
         found = self._fresh.first(is_free)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or head.id < found[0]):
@@ -154,6 +156,8 @@ class Level:
 
     def sticky(self, is_ready: Callable[[Backlog], bool]) -> Backlog | None:
         """The backlog with the oldest call whose resource an idle slave holds."""
+        if len(self.backlogs) == 1:
+            return None
         found = self._sticky.first(is_ready)
         return found[1] if found else None
 

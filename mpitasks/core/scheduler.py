@@ -4,7 +4,7 @@
 
     submitted ──► [blocked] ──► waiting, by task, priority, resource ──┐
                                                                        ├── decide(now) ──► Send(rank, calls)
-    slave_joined, call_finished ──► idle slaves, last ended on top ────┘              └──► TakeBack(rank)
+    slave_joined, calls_finished ─► idle slaves, last ended on top ────┘              └──► TakeBack(rank)
 
 Precedence of a decision: limits; priority across all queues; the fair share picks the queue; stickiness picks the call
 in it and the slave for it; age. Every method is named for what happened; `decide` says what to do now. All state of the
@@ -13,7 +13,7 @@ scheduler changes in this file and nowhere else; times come in as arguments, in 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -138,24 +138,25 @@ class Scheduler:
         """A call can't be run, because of one that has failed before it was submitted."""
         call.state = ENDED
 
-    def call_finished(self, rank: Rank, call_id: CallId, seconds: float, now: float) -> Call:
-        """A slave gave the outcome of a call, which took it so many seconds.
+    def calls_finished(self, rank: Rank, finished: Sequence[tuple[CallId, float]], now: float) -> list[Call]:
+        """A slave gave the outcomes of these calls, each with the seconds it took. Returns the calls.
 
         Raises:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
-        call = slave.window.pop(call_id)
-        call.state = ENDED
-        self.unfinished -= 1
-        assert slave.queue is not None  # noqa: S101  a slave with a window has a queue
-        slave.queue.learn(seconds)
+        calls = {call_id: slave.window[call_id] for call_id, _ in finished}
+        for call_id, seconds in dict(finished).items():
+            call = slave.window.pop(call_id)
+            call.state = ENDED
+            self._queues[call.queue].learn(seconds)
+        self.unfinished -= len(calls)
         self._progress(slave, now)
-        if not slave.window:
+        if not slave.window and slave.queue is not None:
             self._freed(slave)
-        else:
+        elif slave.window:
             self._progressed[rank] = slave
-        return call
+        return list(calls.values())
 
     def call_succeeded(self, call: Call) -> None:
         """What waited for this call may go on."""
@@ -293,7 +294,7 @@ class Scheduler:
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""
         best: Level | None = None
-        home = self._idle.last().came_from
+        home = self._idle.last().came_from if len(self._demand) > 1 else None
         for queue in self._demand.values():
             level = None if queue.is_full else self._runnable(queue)
             if level is not None and (best is None or self._precedes(level, best, home)):

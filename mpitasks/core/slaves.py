@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from itertools import islice
 
 from ..ids import CallId, Rank
@@ -73,15 +73,18 @@ class IdleSlaves:
 
     def last(self) -> Slave:
         """The slave that ended last."""
-        return next(self._from_last())
+        return next(reversed((self._spare or self._holding).values()))
 
-    def pick(self, wanted: Container[Hashable]) -> Slave:
+    def pick(self, wanted: Collection[Hashable]) -> Slave:
         """A slave for a call that nobody holds the resource of: better one that holds nothing `wanted`."""
+        last = self.last()
+        if not last.holds or not wanted:
+            return last
         # Eight looks, so that a decision stays O(1) when all slaves hold what is wanted.
         for slave in islice(self._from_last(), 8):
             if not any(resource in wanted for resource in slave.holds):
                 return slave
-        return self.last()
+        return last
 
     def _from_last(self) -> Iterator[Slave]:
         yield from reversed(self._spare.values())

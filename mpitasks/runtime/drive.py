@@ -39,6 +39,7 @@ class _Driven(Protocol):
     def turn(self) -> bool: ...
     def has_news(self) -> bool: ...
     def announce(self) -> None: ...
+    def end_all(self, why: BaseException) -> None: ...
 
 
 class Drive:
@@ -110,7 +111,7 @@ class Drive:
         """Drive until it is done, or something is to be announced; False if the time ran out."""
         backoff = self._new_backoff()
         while not (done() or self._farm.has_news()):
-            if self._farm.turn():
+            if self.turn():
                 backoff.reset()
             elif deadline is not None and monotonic() >= deadline:
                 return False
@@ -160,7 +161,7 @@ class Drive:
             while not self._stopping.wait(self._nap()):
                 if monotonic() - self.stepped_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
                     try:
-                        while self._farm.turn() and not self._farm.has_news():
+                        while self.turn() and not self._farm.has_news():
                             pass
                     finally:
                         self._step_down()
@@ -168,7 +169,22 @@ class Drive:
                 if self._is_orphan():
                     os._exit(1)  # with the launcher, everybody has gone who could end this process
         except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it
+            self._break(error)
+
+    def turn(self) -> bool:
+        """A turn of the farm. What it raises ends the farm, and every call hears of it."""
+        if self.broken is not None:
+            return False
+        try:
+            return self._farm.turn()
+        except Exception as error:  # noqa: BLE001  a broken wire, or a mistake of ours: nobody may wait for ever
+            self._break(error)
+            return True
+
+    def _break(self, error: BaseException) -> None:
+        if self.broken is None:
             self.broken = error
+            self._farm.end_all(error)
 
     def _nap(self) -> float:
         """Seconds until the background thread looks again."""

@@ -8,17 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..errors import Terminated
+
 MARK = "mpitasks_calls"
 """A local variable of this name marks a frame of ours that calls main, or a task: what it calls is the user's code."""
 
 _PACKAGE = __name__.partition(".")[0] + "."
-
-
-class Terminated(SystemExit):
-    """SIGTERM came; ends main as `sys.exit(143)` would."""
-
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
 
 
 class Interrupts:

@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -193,7 +194,8 @@ class Master:
                 self._send(rank, (DRAIN,))
         self.announce()
         self.interrupts.forget()
-        self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
+        with suppress(FarmBroken):
+            self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
         return cancelled
 
     def busy_ranks(self) -> dict[int, str]:
@@ -212,9 +214,19 @@ class Master:
         with self._lock:
             for rank in self._present:
                 self._send(rank, (LEAVE,))
-        self.wait(lambda: not self._present and not self._is_sending(), threading.Event, grace)
+        with suppress(FarmBroken):
+            self.wait(lambda: not self._present and not self._is_sending(), threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
+        self.end_all(self._drive.broken)
         return sorted(self._present)
+
+    def end_all(self, why: BaseException) -> None:
+        """No outcome will come any more: end the calls that have none."""
+        with self._lock:
+            self._closing = True
+            for call in [*self._scheduler.waiting(), *(call for _, call in self._scheduler.sent())]:
+                self._lose(call, why)
+        self.announce()
 
     def check_interrupts(self) -> None:
         """Raise KeyboardInterrupt or SystemExit if a signal has come."""
@@ -225,7 +237,7 @@ class Master:
 
     def step(self) -> bool:
         """Take in what has arrived, hand out what can be handed out, and tell who waits. Whether anything arrived."""
-        heard = self.turn()
+        heard = self._drive.turn()
         self.announce()
         return heard
 
@@ -308,9 +320,6 @@ class Master:
         for future in [*places, *cargo.plan.after]:
             other = future._call
             if other is not None and other.state != ENDED:
-                if future._farm is not self:
-                    msg = f"{cargo.plan.name!r} would wait for ever for {future!r}, whose run has ended"
-                    raise FarmBroken(msg)
                 after.append(other)
             elif not self._take_value(cargo, future):
                 self._scheduler.refused(call)
@@ -351,9 +360,10 @@ class Master:
             self._present.remove(arrival.source)
             return
         _, outcomes, given_back, records = message
-        for call_id, returned, seconds, data, buffers in outcomes:
-            call = self._scheduler.call_finished(arrival.source, call_id, seconds, now)
-            self._finish(call, wire.Payload(data, buffers), returned=returned)
+        if outcomes:
+            calls = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
+            for call, (_, returned, _, data, buffers) in zip(calls, outcomes, strict=True):
+                self._finish(call, wire.Payload(data, buffers), returned=returned)
         if given_back is not None:
             self._scheduler.given_back(arrival.source, given_back, now)
             if self._closing:
@@ -364,6 +374,8 @@ class Master:
         """A call has its outcome."""
         cargo: _Cargo = call.cargo
         future = cargo.future
+        if future.done():  # given up meanwhile, by `end_all`
+            return
         future._payload = payload
         future._failed = not returned
         dependents = call.dependents
@@ -378,6 +390,16 @@ class Master:
             else:
                 self._fail_dependents(call)
         self._let_go(call)
+
+    def _lose(self, call: Call, why: BaseException) -> None:
+        """No outcome of this call will come any more."""
+        future: Future[Any] = call.cargo.future
+        if not future.done():
+            future._exception = FarmBroken(f"the farm has ended: {why}")
+            future._exception.__cause__ = why
+            future._end(FINISHED)
+            self._announcements.append(future)
+            self._fail_dependents(call)
 
     def _fail_dependents(self, call: Call) -> None:
         """What waited for a failed call fails too."""

@@ -13,7 +13,7 @@ import pytest
 
 import mpitasks
 from mpitasks import Executor
-from mpitasks.runtime.interrupts import Terminated
+from mpitasks.errors import Terminated
 from tests.api.executors import (
     AFTER,
     BOTH,

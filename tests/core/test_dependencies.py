@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mpitasks.core.calls import PLAIN
+from mpitasks.ids import Rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -63,7 +64,7 @@ def test_the_reason_is_the_call_that_it_waited_for(world: World) -> None:
     world.submit("b", after=["a1"])
     world.submit("b", after=["b1"])
     call = world.calls["a1"]
-    world.scheduler.call_finished(2, call.id, 1.0, 1.0)  # type: ignore[arg-type]
+    world.scheduler.calls_finished(Rank(2), [(call.id, 1.0)], 1.0)
     ended = world.scheduler.call_failed(call)
     assert [(str(one.call.cargo), str(one.because.cargo)) for one in ended] == [("b1", "a1"), ("b2", "b1")]
 

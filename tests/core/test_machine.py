@@ -37,7 +37,7 @@ SECONDS = st.sampled_from([0.0, 0.001, 0.004, 0.02, 1.0])
 
 UNKNOWN = CallId(10_000_000)
 ILLEGAL: dict[str, Callable[[World, Rank], object]] = {
-    "outcome": lambda world, rank: world.scheduler.call_finished(rank, UNKNOWN, 1.0, world.now),
+    "outcome": lambda world, rank: world.scheduler.calls_finished(rank, [(UNKNOWN, 1.0)], world.now),
     "give back": lambda world, rank: world.scheduler.given_back(rank, [*world.ids(rank), UNKNOWN], world.now),
     "join": lambda world, rank: world.scheduler.slave_joined(rank),
     "submit": lambda world, _: world.scheduler.submitted(Call(UNKNOWN, "no such task"), world.calls.values()),

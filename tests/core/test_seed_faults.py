@@ -33,8 +33,7 @@ def test_a_lent_slave_comes_back_in_time(world_of: Callable[..., World], order: 
     assert world.decide() == {3: "c5"}
     world.finish(1)
     assert world.decide() == {1: "a3"}
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
 
 
 @pytest.mark.parametrize("first", ["limited", "open"])
@@ -50,8 +49,7 @@ def test_a_queue_without_limit_keeps_slaves(world_of: Callable[..., World], firs
     world.submit("open", n=50)
     world.run(4.5, lambda _: 1.0)
     assert [world.running(queue) for queue in ("limited", "other", "open")] == [1, 1, 1]
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
 
 
 def test_a_running_call_keeps_only_its_own_slave(world_of: Callable[..., World]) -> None:

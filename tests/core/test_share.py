@@ -224,5 +224,4 @@ def test_a_queue_that_had_no_demand_does_not_catch_up(world_of: Callable[..., Wo
     world.submit("b", n=200)
     used = world.run(40.0, lambda _: 1.0)
     assert used["a"] == pytest.approx(20, abs=1.5)
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from .world import World
 
 ILLEGAL: dict[str, Callable[[World], object]] = {
-    "outcome of an unknown slave": lambda world: world.scheduler.call_finished(Rank(9), CallId(1), 1.0, 2.0),
-    "outcome of an unknown call": lambda world: world.scheduler.call_finished(Rank(2), CallId(99), 1.0, 2.0),
-    "outcome of another slave's call": lambda world: world.scheduler.call_finished(Rank(1), CallId(1), 1.0, 2.0),
-    "outcome of a call that waits": lambda world: world.scheduler.call_finished(Rank(2), CallId(5), 1.0, 2.0),
+    "outcome of an unknown slave": lambda world: world.scheduler.calls_finished(Rank(9), [(CallId(1), 1.0)], 2.0),
+    "outcome of an unknown call": lambda world: world.scheduler.calls_finished(Rank(2), [(CallId(99), 1.0)], 2.0),
+    "outcome of another slave's call": lambda world: world.scheduler.calls_finished(Rank(1), [(CallId(1), 1.0)], 2.0),
+    "outcomes of which one is unknown": lambda world: world.scheduler.calls_finished(
+        Rank(2), [(CallId(1), 1.0), (CallId(99), 1.0)], 2.0
+    ),
+    "outcome of a call that waits": lambda world: world.scheduler.calls_finished(Rank(2), [(CallId(5), 1.0)], 2.0),
     "given back by an unknown slave": lambda world: world.scheduler.given_back(Rank(9), [], 2.0),
     "given back, but not its own": lambda world: world.scheduler.given_back(Rank(2), [CallId(2), CallId(4)], 2.0),
     "given back, but unknown": lambda world: world.scheduler.given_back(Rank(2), [CallId(3), CallId(99)], 2.0),

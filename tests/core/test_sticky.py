@@ -144,8 +144,7 @@ def test_new_resources_are_not_starved_by_calls_without(world_of: Callable[..., 
     assert world.decide() == {2: "a5", 1: "a6"}
     world.finish(1, 2)
     assert world.decide() == {2: "a7", 1: "a8"}
-    for name in world.unfinished()[2:]:
-        world.cancel(name)
+    world.cancel_all()
 
 
 @pytest.mark.parametrize("resource", [None, 0, "", ("mesh", 1), frozenset({1})], ids=repr)

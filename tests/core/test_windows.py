@@ -141,8 +141,7 @@ def test_a_refill_ends_when_another_queue_has_the_better_claim(world: World) -> 
     first = next(sent.at for sent in world.sent if sent.name == "b1")
     assert first <= world.rules.turn + 2 * world.rules.worth
     assert used["b"] == pytest.approx(0.1)
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
 
 
 def test_a_slave_is_topped_up_during_its_turn(world: World) -> None:
@@ -156,8 +155,7 @@ def test_a_slave_is_topped_up_during_its_turn(world: World) -> None:
     assert world.decide() == {1: "a10 a11 a12"}
     world.finish(1, 1, 1, 1, 1, seconds=0.03)
     assert world.decide() == {1: "b1"}
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
     world.finish(1)
 
 
@@ -172,8 +170,7 @@ def test_a_slave_is_topped_up_while_its_queue_would_get_it_again(world_of: Calla
     assert world.decide() == {1: "a9 a10"}
     world.finish(2, 2, seconds=0.002)
     assert world.decide() == {2: "b5 b6"}
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
 
 
 def test_a_refill_does_not_come_before_what_the_slave_holds(world: World) -> None:
@@ -205,8 +202,7 @@ def test_refills_end_for_an_older_call(world_of: Callable[..., World], resource:
     world.run(1.8, lambda _: 0.002)
     at = next(sent.at for sent in world.sent if sent.name == "a11")
     assert at == pytest.approx(1.0 + world.rules.worth, abs=2 * world.rules.worth)
-    for name in world.unfinished():
-        world.cancel(name)
+    world.cancel_all()
 
 
 def test_a_refill_does_not_starve_new_resources(world: World) -> None:

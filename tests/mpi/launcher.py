@@ -68,9 +68,7 @@ class Mpiexec:
         command = [*self.command(ranks), sys.executable, self._script(script), *args]
         return self.start_command(command, env={**self.root_env(), **(env or {})}, cwd=cwd)
 
-    def start_command(
-        self, command: list[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> App:
+    def start_command(self, command: list[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> App:
         """Start any command that ends up under mpiexec, such as `python -m mpitasks`, and watch it alike."""
         folder = self.folder / f"app{len(self.apps)}"
         folder.mkdir()

@@ -168,7 +168,7 @@ def fill(n):
     return kept
 
 def main():
-    futures = fill.map(range(12))
+    futures = fill.map(range(12), chunksize=12)
     print([int(future.result().min()) for future in futures] == list(range(12)))
     print([int(future.result().max()) for future in futures] == list(range(12)))
 {START}"""

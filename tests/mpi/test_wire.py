@@ -57,6 +57,27 @@ print("whole")
     assert (ended.returncode, ended.stdout.split()) == (0, ["whole"] * 3), ended.stderr
 
 
+def test_no_message_is_above_the_limit(mpiexec: Mpiexec) -> None:
+    """What MPI itself sees: a header, and pieces of at most the limit."""
+    source = f"""{HEAD}
+if comm.rank == 0:
+    transport = MpiTransport(comm, limit=1000)
+    transport.send(1, packet(0, [2500, 10]))
+    while transport.sending:
+        transport.receive()
+else:
+    status = MPI.Status()
+    sizes = []
+    while len(sizes) < 5:
+        comm.Probe(0, MPI.ANY_TAG, status)
+        sizes.append(status.Get_count(MPI.BYTE))
+        comm.Recv([bytearray(sizes[-1]), MPI.BYTE], 0, status.tag)
+    print(sizes[1:])
+"""
+    ended = mpiexec(2, source)
+    assert (ended.returncode, ended.stdout) == (0, "[1000, 1000, 500, 10]\n"), ended.stderr
+
+
 @pytest.mark.parametrize("ranks", [2, 5])
 def test_sends_never_block(mpiexec: Mpiexec, ranks: int) -> None:
     """All ranks send to all, packets from 1 B to 64 MB, before any of them receives."""

@@ -220,6 +220,33 @@ def test_a_broken_farm_takes_no_calls(new_world: NewWorld) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.parametrize("how", ["await", "concurrent.futures.wait", "result in another thread"])
+def test_a_broken_farm_ends_its_futures(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Waiters that don't drive hear of it too: those of asyncio and of the standard library."""
+
+    def break_down(*_: object) -> None:
+        raise OSError("wire cut")
+
+    def begin() -> mpitasks.Future[Any]:
+        monkeypatch.setattr(Master, "_take_in", break_down)
+        return echo.delay()
+
+    async def awaiting() -> None:
+        await begin()
+
+    def main() -> None:
+        future = begin()
+        if how == "await":
+            raise AssertionError
+        if how == "concurrent.futures.wait":
+            concurrent.futures.wait([future])
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(future.result).result()
+
+    with pytest.raises(FarmBroken, match="wire cut"):
+        mpitasks.run(awaiting if how == "await" else main, backend="threads", slaves=1, grace=0.0)
+
+
 def test_a_master_whose_launcher_is_gone_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else could end it."""
     ended = threading.Event()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks.runtime.interrupts import MARK, Interrupts, Terminated
+from mpitasks.errors import Terminated
+from mpitasks.runtime.interrupts import MARK, Interrupts
 from tests.api.tasks import fresh, gate, hold
 from tests.runtime.world import echo
 
