@@ -44,13 +44,9 @@ def _after(show: _Hook) -> _Hook:
 
 def _abort() -> None:
     """End the job, if MPI is not over."""
-    from mpi4py import MPI  # noqa: PLC0415  starts MPI, if need be only to end it
+    if _has_others():
+        from mpi4py import MPI  # noqa: PLC0415  started by now
 
-    try:
-        has_others = not MPI.Is_finalized() and launch.start_mpi() > 1
-    except StartError:  # shown already: it is why this rank ends
-        return
-    if has_others:
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(launch.LAST_WORDS)
@@ -59,11 +55,20 @@ def _abort() -> None:
 
 def _leave() -> None:
     """This rank leaves without run(): tell those that are in run(), which would wait for it."""
-    if _state["run has begun"] or "mpi4py.MPI" in sys.modules:
-        return
-    if launch.start_mpi() > 1:  # other ranks wait in its start
-        from mpi4py import MPI  # noqa: PLC0415  started just now
+    if not _state["run has begun"] and _has_others():
+        from mpi4py import MPI  # noqa: PLC0415  started by now
 
         problem = handshake.compare(MPI.COMM_WORLD.Dup(), is_present=False)
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)
+
+
+def _has_others() -> bool:
+    """Whether this is one rank of several. Starts MPI, since the others may wait in its start; False once it is over."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.Is_finalized():
+        return False
+    try:
+        return launch.start_mpi() > 1
+    except StartError:  # shown already: it is why this rank ends
+        return False

@@ -97,6 +97,7 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
 
     Raises:
         StartError: It can't begin: a run is running already, or the ranks differ.
+        SystemExit: After Ctrl-C under MPI, with code 130; inline and with threads, that is a KeyboardInterrupt.
         Exception: What main raised.
     """
     chosen = _choose(backend, slaves)
