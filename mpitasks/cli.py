@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
+        usage="python -m mpitasks [-n N] (app.py | -m MODULE) [arguments]\n       python -m mpitasks bench [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

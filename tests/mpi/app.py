@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from mpitasks.launch import SESSIONS
 from tests.mpi import processes
 from tests.mpi.processes import GRACE, MARK
 
@@ -65,6 +66,7 @@ class App:
         places = [str(STACKS), env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
         harness = {MARK: str(folder), "PYTHONFAULTHANDLER": "1", "PYTHONPATH": os.pathsep.join(filter(None, places))}
         harness["PYTHONUNBUFFERED"] = ""  # as for most users; it would hide what nobody flushes, and cut lines of ranks in two
+        harness[SESSIONS] = str(folder)
         # Files, not pipes: nothing to fill up, and readable while it runs.
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
