@@ -96,7 +96,7 @@ def _be_a_rank(program: list[str]) -> int:
         else:
             sys.argv = program
             sys.path.insert(0, str(Path(program[0]).resolve().parent))
-            runpy.run_path(program[0], run_name="__main__")
+            runpy.run_path(str(Path(program[0]).resolve()), run_name="__main__")
     except SystemExit:
         raise
     except BaseException:  # noqa: BLE001  the top of a rank: without an abort, the other ranks would wait for ever

@@ -35,7 +35,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _logger = logging.getLogger("mpitasks")
-_making = threading.Lock()
+_making = threading.RLock()  # again by the same thread, where the garbage collector runs a finalizer inside
 
 
 @dataclass(frozen=True, slots=True)  # no tuples: Done(x) is not Failed(x), and mypy knows the value's type
@@ -74,6 +74,8 @@ class Future(concurrent.futures.Future[T]):
     _watcher: Watcher | None = None
     _waiters: Any = ()
     _done_callbacks: Any = ()
+    _to_tell: Sequence[Any] = ()
+    """The waiters that were there when the call ended."""
     _result: Any = None
     _exception: BaseException | None = None
     _retrieved = False
@@ -86,7 +88,9 @@ class Future(concurrent.futures.Future[T]):
     _told_by: int | None = None
     """The thread that runs the callbacks just now."""
     _because: Future[Any] | None = None
-    """The failed future that kept this call from running."""
+    """The failed future that kept this call from running: the first of a chain. None once that is decoded."""
+    _root: Future[Any] | None = None
+    """The same, for good."""
 
     def __init__(self, farm: Farm, task_name: str) -> None:  # the base class would make locks and lists
         self._state = PENDING
@@ -192,19 +196,27 @@ class Future(concurrent.futures.Future[T]):
     def _end(self, state: str) -> bool:
         """The call has ended, and the outcome is set. Returns whether somebody must be told, by `_announce`.
 
-        Needs no lock: the state is written before `_made` is read, and whoever makes the condition reads the state after.
+        The state and who is to be told of it are one step: a waiter that comes later finds the call ended.
         """
         if self._failed or self._because is not None:
             _failures.alive.add(self)
-        self._state = state
         self._call = None
-        return self._made is not None
+        with _making:
+            made = self._made
+            if made is None:
+                self._state = state
+                return False
+        with made:
+            self._state = state
+            self._to_tell = list(self._waiters)
+        return True
 
     def _announce(self) -> None:
         """Wake who waits, and run the callbacks; what those raise is logged."""
         with self._condition:
             failed = self._failed or self._because is not None or self._exception is not None
-            for waiter in self._waiters:  # concurrent.futures.wait tells them apart
+            told, self._to_tell = self._to_tell, ()
+            for waiter in told:  # concurrent.futures.wait tells them apart
                 (waiter.add_exception if failed else waiter.add_result)(self)
             self._condition.notify_all()
             self._told_by = threading.get_ident()
@@ -525,8 +537,13 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         loop = asyncio.get_running_loop()
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()
+
+        def note(future: concurrent.futures.Future[T]) -> None:
+            if not loop.is_closed():  # else nobody iterates any more
+                loop.call_soon_threadsafe(ended.put_nowait, cast("Future[T]", future))
+
         for future in self._futures:
-            future.add_done_callback(lambda one: loop.call_soon_threadsafe(ended.put_nowait, cast("Future[T]", one)))
+            future.add_done_callback(note)
         for count in range(len(self._futures)):
             self._futures[0]._farm.pump()
             try:

@@ -7,12 +7,13 @@ the others wait for it in MPI_Init for ever; if it raises later, in MPI_Finalize
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 
-from . import handshake, launch
+from . import handshake, launch, output
 from .errors import StartError
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
@@ -21,8 +22,8 @@ _state = {"run has begun": False}
 
 
 def watch() -> None:
-    """Guard this process, if it may be one rank of several."""
-    if launch.may_be_one_of_many():
+    """Guard this process, if it may be one rank of several; not the programs that a task starts, or its forks."""
+    if launch.may_be_one_of_many() and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
         sys.excepthook = _after(sys.excepthook)
         atexit.register(_leave)
 
@@ -47,8 +48,7 @@ def _abort() -> None:
     if _has_others():
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
-        sys.stdout.flush()
-        sys.stderr.flush()
+        output.flush()
         time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)
 
@@ -66,7 +66,7 @@ def _leave() -> None:
 def _has_others() -> bool:
     """Whether this is one rank of several. Starts MPI, since the others may wait in its start; False once it is over."""
     mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is not None and mpi.Is_finalized():
+    if os.environ.get(launch.RANK) != str(os.getpid()) or (mpi is not None and mpi.Is_finalized()):
         return False
     try:
         return launch.start_mpi() > 1

@@ -36,7 +36,9 @@ SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
 """Environment variable: where Open MPI's mpiexec keeps its session. In the folder that all share, 1 start in 2,800 failed
 beside other starts ("listener thread failed to start"), and in folders of their own none of 10,000."""
 STARTED = "MPITASKS_STARTED"
-"""Environment variable: set where mpitasks has started mpiexec by itself."""
+"""Environment variable: how many ranks mpitasks has started by itself."""
+RANK = "MPITASKS_RANK_PID"
+"""Environment variable: the process that is the rank; a program that a task starts inherits it, and is none."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
 _TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
@@ -133,7 +135,8 @@ def start(arguments: Sequence[str], ranks: int) -> int:
         print(f"mpitasks: {line}", file=sys.stderr)
     command = [mpiexec, *flags, "-n", str(ranks), sys.executable, *arguments]
     with tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
-        environment = {SESSIONS: control, **os.environ, **variables, CONTROL: control, STARTED: "1"}
+        inherited = {name: value for name, value in os.environ.items() if name != RANK}
+        environment = {SESSIONS: control, **inherited, **variables, CONTROL: control, STARTED: str(ranks)}
         return _Minder(Path(control)).run(command, environment)
 
 

@@ -29,7 +29,7 @@ from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import farm, futures, guard, handshake, launch
+from . import farm, futures, guard, handshake, launch, output
 from .context import inside_a_call
 from .errors import StartError
 from .runtime import backoff, logs
@@ -46,6 +46,9 @@ Backend = Literal["auto", "mpi", "inline", "threads"]
 
 GOODBYE = 30.0
 """Seconds that idle slaves get to leave; they need milliseconds, on an overloaded host perhaps a second."""
+
+THREADS_AT_MOST = 5.0
+"""Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
 
 _GiveUp = Callable[[BaseException | None, dict[int, str]], None]
 _logger = logging.getLogger("mpitasks")
@@ -133,6 +136,8 @@ def _choose(backend: Backend, slaves: int | None) -> str:
         msg = f"backend={backend!r} is not known; known: 'auto', 'mpi', 'inline', 'threads'"
         raise ValueError(msg)
     wanted = slaves if slaves is not None else _slaves_by_environment()
+    if os.environ.get(launch.STARTED) == "1":  # `python -m mpitasks -n 1` has the last word
+        wanted = None
     if wanted is not None and wanted < 1:
         msg = f"slaves={wanted} must be 1 or more; for none, use backend='inline'"
         raise ValueError(msg)
@@ -352,6 +357,7 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
 
 def _serve(slave: Slave) -> NoReturn:
     """Be a slave until the end, and exit."""
+    os.register_at_fork(after_in_child=_restore_signals)
     for number in (signal.SIGINT, signal.SIGTERM):
         if threading.current_thread() is threading.main_thread():
             # Rank 0 decides. Not SIG_IGN, which programs that a task starts would inherit.
@@ -361,6 +367,7 @@ def _serve(slave: Slave) -> NoReturn:
             slave.serve()
         except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
             _abort(error, {})
+    _join_threads()
     _leave_tidily()
     _finalize()
     # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
@@ -369,13 +376,25 @@ def _serve(slave: Slave) -> NoReturn:
     os._exit(0)
 
 
+def _restore_signals() -> None:
+    """In a child that a task has forked: there, signals mean what they always mean."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _join_threads() -> None:
+    """Wait a moment for threads that tasks have started, as Python does at its end."""
+    deadline = time.monotonic() + THREADS_AT_MOST
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
 def _leave_tidily() -> None:
     """What Python does at its end, before an end by `os._exit`."""
     atexit._run_exitfuncs()  # noqa: SLF001  there is no public name for it
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
-            stream.flush()
+    output.flush()
 
 
 def _finalize() -> None:

@@ -26,6 +26,8 @@ BROAD = {
     ("runtime.arguments", "Encoder.of", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",
+    ("runtime.logs", "Forwarder.emit", "Exception"): "formats and `__str__` of what is logged",
+    ("runtime.logs", "replay", "Exception"): "filters and handlers of logging",
     ("runtime.slave", "Slave._run", "BaseException"): "tasks",
     ("runtime.slave", "Slave._value", "Exception"): "pickling of results",
     ("runtime.slave", "Slave._do_setup", "BaseException"): "initializers",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,12 @@ class Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record, with all of it that is text only here made text."""
+        try:
+            self._keep(record)
+        except Exception:  # noqa: BLE001  a wrong format, or a `__str__` that raises, as in every handler of logging
+            self.handleError(record)
+
+    def _keep(self, record: logging.LogRecord) -> None:
         kept = {name: value for name, value in vars(record).items() if isinstance(value, str | int | float | None)}
         kept["msg"] = record.getMessage()
         kept["args"] = None
@@ -79,8 +86,11 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
 
 
 def replay(kept: Record) -> None:
-    """Hand a slave's record to the logging of this process."""
+    """Hand a slave's record to the logging of this process; what a filter or handler there raises is shown."""
     record = logging.makeLogRecord(kept)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+        try:
+            logger.handle(record)
+        except Exception:  # noqa: BLE001  filters and handlers are user code
+            traceback.print_exc()

@@ -80,7 +80,9 @@ class Master:
         self._scheduler = Scheduler()
         self._functions = Functions()
         self._arguments = Encoder()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
+        self._discarded: deque[Future[Any]] = deque()
+        """Calls that a finalizer gave up while this thread held the lock."""
         self._announcements: deque[Future[Any]] = deque()
         self._records: deque[Record] = deque()
         self._telling: set[object] = set()
@@ -133,6 +135,10 @@ class Master:
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # not in typeshed; threading.Condition asks it too
+            # The garbage collector runs a finalizer, such as a generator's, in the midst of a change to the scheduler.
+            self._discarded.append(future)
+            return False
         with self._lock:
             call = future._call
             if call is None:
@@ -252,7 +258,7 @@ class Master:
 
     def has_news(self) -> bool:
         """Whether there is something to announce."""
-        return bool(self._announcements or self._records)
+        return bool(self._announcements or self._records or self._discarded)
 
     @property
     def is_busy(self) -> bool:
@@ -265,6 +271,8 @@ class Master:
 
     def announce(self) -> None:
         """Tell who waits, and run callbacks and log handlers: code of the user, so without the lock and the lead."""
+        while self._discarded:
+            self.withdraw(self._discarded.popleft())
         while self._announcements or self._records:
             me = object()
             self._telling.add(me)
@@ -415,7 +423,8 @@ class Master:
             state = CANCELLED_AND_NOTIFIED
         else:
             state = FINISHED
-            future._because = other
+            future._because = future._root = other._root or other
+            other._retrieved = True  # it is told with this one
         future._end(state)
         self._announcements.append(future)
         self._let_go(call)

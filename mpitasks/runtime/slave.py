@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -24,7 +23,7 @@ from inspect import iscoroutine
 from time import perf_counter
 from typing import Any
 
-from .. import registry
+from .. import output, registry
 from ..context import Context, current, enter, leave
 from ..errors import EncodeError, InitializerFailed
 from ..ids import MASTER, CallId
@@ -206,7 +205,7 @@ class Slave:
             if self._inbox:
                 self._receive()
             else:
-                _flush_output()
+                output.flush()
 
     def _run(self, call: SentCall) -> Outcome:
         """Run one call; every exception is an outcome."""
@@ -293,10 +292,3 @@ def _without_our_frames(error: BaseException) -> BaseException:
     while traceback is not None and traceback.tb_next is not None and traceback.tb_frame.f_globals.get("__name__") == __name__:
         traceback = traceback.tb_next
     return error.with_traceback(traceback)
-
-
-def _flush_output() -> None:
-    """What the calls printed should be seen now, not at the end of the run."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
-            stream.flush()

@@ -219,7 +219,7 @@ def test_a_launcher_that_promised_more_is_believed(alone: pytest.MonkeyPatch) ->
 
 def test_slaves_are_not_started_from_within(alone: pytest.MonkeyPatch) -> None:
     """What mpitasks itself has started does not start more."""
-    alone.setenv("MPITASKS_STARTED", "1")
+    alone.setenv("MPITASKS_STARTED", "4")
     with pytest.raises(StartError, match="mpiexec was started by mpitasks, and yet this is the only rank: mpi4py and mpiexec"):
         mpitasks.run(print, slaves=2)
 

@@ -129,7 +129,7 @@ def test_records_of_a_slave_reach_the_master(new_world: Callable[..., World], ca
     """With its reports, or alone when there are no outcomes; handled without the lock."""
     world = new_world(1)
     locked: list[bool] = []
-    caplog.handler.addFilter(lambda record: bool(locked.append(world.master._lock.locked())) or True)
+    caplog.handler.addFilter(lambda record: bool(locked.append(world.master._lock._is_owned())) or True)
     record = {"name": "app", "msg": "from afar", "levelno": logging.WARNING, "args": None, "rank": 1}
     world.slaves[1].records.append(record)
     world.turn()
