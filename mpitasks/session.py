@@ -50,6 +50,7 @@ GOODBYE = 30.0
 THREADS_AT_MOST = 5.0
 """Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
 
+_LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM)
 _GiveUp = Callable[[BaseException | None, dict[int, str]], None]
 _logger = logging.getLogger("mpitasks")
 _ended_under_mpi: list[str] = []
@@ -357,8 +358,8 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
 
 def _serve(slave: Slave) -> NoReturn:
     """Be a slave until the end, and exit."""
-    os.register_at_fork(after_in_child=_restore_signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_restore_signals)
+    for number in _LEFT_TO_RANK_0:
         if threading.current_thread() is threading.main_thread():
             # Rank 0 decides. Not SIG_IGN, which programs that a task starts would inherit.
             signal.signal(number, lambda *_: None)
@@ -376,10 +377,20 @@ def _serve(slave: Slave) -> NoReturn:
     os._exit(0)
 
 
+def _hold_signals() -> None:
+    """Before a fork: a signal to the child waits until the child can take it, since Python forgets it else."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_RANK_0)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_RANK_0)
+
+
 def _restore_signals() -> None:
     """In a child that a task has forked: there, signals mean what they always mean."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_signals()
 
 
 def _join_threads() -> None:

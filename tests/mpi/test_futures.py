@@ -79,7 +79,7 @@ def main():
     for future in (waiting, chained, late):
         error = future.exception()
         print(type(error).__name__, type(error.__cause__).__name__, str(error))
-    print(chained.exception().__cause__ is waiting.exception(), waiting.exception().__cause__ is failed.exception())
+    print(chained.exception().__cause__ is failed.exception(), waiting.exception().__cause__ is failed.exception())
 
     blocker = [sleep.delay(0.2) for _ in range(2)]
     queued = echo.delay(2)
@@ -89,7 +89,7 @@ def main():
     ended = mpiexec(3, source)
     lines = [
         "DependencyFailed ValueError the call of 'app.echo' never ran: it needs a call of 'app.fail', which failed",
-        "DependencyFailed DependencyFailed the call of 'app.echo' never ran: it needs a call of 'app.echo', which failed",
+        "DependencyFailed ValueError the call of 'app.echo' never ran: it needs a call of 'app.fail', which failed",
         "DependencyFailed ValueError the call of 'app.echo' never ran: it needs a call of 'app.fail', which failed",
         "True True",
         "True True True [0.2, 0.2]",
