@@ -35,7 +35,7 @@ from .errors import StartError
 from .runtime import backoff, logs
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
-from .runtime.memory import keep_freed_memory
+from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.slave import Slave
 from .transport.local import local_world
 
@@ -212,7 +212,7 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], gra
         grace: Seconds for running calls, if main fails.
         give_up: What to do about slaves that can't leave.
     """
-    with _serving(master), logs.records_with_rank(0), master.interrupts.installed():
+    with _serving(master), collecting_less_often(), logs.records_with_rank(0), master.interrupts.installed():
         try:
             value = _call_main(main, args)
             master.finish()

@@ -161,3 +161,16 @@ def test_memory_is_left_alone_if_the_user_says_so(monkeypatch: pytest.MonkeyPatc
     assert told[0] == (-1, 256 << 20)
     monkeypatch.setattr(memory, "_libc", lambda: None)
     assert memory.keep_freed_memory() is False
+
+
+@pytest.mark.parametrize(("before", "within"), [(700, 2000), (701, 701), (0, 0)])
+def test_the_collector_is_relaxed_for_the_run_alone(before: int, within: int) -> None:
+    """And only where the user left it as Python has it."""
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(before, 10, 10)
+        with memory.collecting_less_often():
+            assert gc.get_threshold() == (within, 10, 10)
+        assert gc.get_threshold() == (before, 10, 10)
+    finally:
+        gc.set_threshold(*usual)
