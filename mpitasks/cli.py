@@ -6,8 +6,6 @@ import argparse
 import os
 import runpy
 import sys
-import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,27 +85,13 @@ def _start(program: list[str], ranks: int | None) -> int:
 
 
 def _be_a_rank(program: list[str]) -> int:
-    """Run the program here, as one rank of the job; what it raises outside of run() ends the job."""
-    try:
-        if program[0] == "-m":
-            sys.argv = program[1:]
-            sys.path.insert(0, os.getcwd())  # noqa: PTH109  sys.path holds strings
-            runpy.run_module(program[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = program
-            sys.path.insert(0, str(Path(program[0]).resolve().parent))
-            runpy.run_path(str(Path(program[0]).resolve()), run_name="__main__")
-    except SystemExit:
-        raise
-    except BaseException:  # noqa: BLE001  the top of a rank: without an abort, the other ranks would wait for ever
-        traceback.print_exc()
-        _abort()
+    """Run the program here, as one rank of the job; what it raises outside of run() ends the job: see `guard`."""
+    if program[0] == "-m":
+        sys.argv = program[1:]
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  sys.path holds strings
+        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = program
+        sys.path.insert(0, str(Path(program[0]).resolve().parent))
+        runpy.run_path(str(Path(program[0]).resolve()), run_name="__main__")
     return 0
-
-
-def _abort() -> None:
-    from mpi4py import MPI  # noqa: PLC0415  only where something went wrong
-
-    if not MPI.Is_finalized():
-        time.sleep(launch.LAST_WORDS)
-        MPI.COMM_WORLD.Abort(1)

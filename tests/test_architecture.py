@@ -86,7 +86,7 @@ FOR_TYPES_ALONE = {
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "cli": "lazy", "transport.mpi": "at its top"}
+MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {

@@ -38,7 +38,6 @@ BROAD = {
     ("transport.failures", "_text_of", "Exception"): "`__str__` of exceptions",
     ("transport.failures", "_traceback_of", "Exception"): "`__str__` and `__repr__` in tracebacks",
     # At the top of a thread or rank.
-    ("cli", "_be_a_rank", "BaseException"): "a rank that fails outside of run()",
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
     ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
     ("session", "_serve", "BaseException"): "a slave",
