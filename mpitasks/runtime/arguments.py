@@ -6,65 +6,48 @@ import inspect
 import pickle
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import EncodeError
 from ..options import Plan, Setup
 from ..transport import wire
 from .functions import dumps, is_known, names_known_everywhere
-from .messages import Target
-
-
-class Arguments(NamedTuple):
-    """What of a call travels."""
-
-    payload: wire.Payload
-    target: Target
-    claims: list[Any]
-    """The futures among the arguments, place by place."""
-    function: bytes | None
-    """The function, if it can't travel by name."""
-    setup: bytes | None
-    is_shared: bool
-    """Whether a buffer of the user's, which may be written to, would be sent as it lies."""
 
 
 class Encoder:
-    """Encodes arguments, for one run."""
+    """Encodes what travels of a call, for one run."""
 
     def __init__(self) -> None:
         self._known = names_known_everywhere()
         self._setups: dict[str, bytes] = {}
 
-    def of(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-        """Encode the arguments of a call.
+    def arguments(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[wire.Payload, list[Any]]:
+        """The arguments of a call, and the futures among them, place by place.
 
         Raises:
-            EncodeError: One of them, or the function, can't be pickled; the message says which.
+            EncodeError: One of them can't be pickled; the message says which.
         """
-        target: Target = plan.name
-        value: tuple[Any, ...] = (args, kwargs)
-        function = setup = None
-        if plan.function is not None:
-            target = None
-            if self._travels_by_name(plan.function):
-                value = (plan.function, args, kwargs)
-            else:
-                function = dumps(plan.function, self._known)
-        if plan.setup is not None:
-            setup = self._setup(plan.setup)
+        function = plan.function
+        named = function is not None and self.travels_by_name(function)
         try:
-            payload, claims = wire.encode_arguments(value)
+            return wire.encode_arguments((function, args, kwargs) if named else (args, kwargs))
         except Exception as error:
             raise _which(plan, args, kwargs, error) from error
-        shared = bool(payload.buffers) and plan.copy and not all(memoryview(one).readonly for one in payload.buffers)
-        return Arguments(payload, target, claims, function, setup, shared)
 
-    def _travels_by_name(self, function: Callable[..., Any]) -> bool:
+    def travels_by_name(self, function: Callable[..., Any]) -> bool:
+        """Whether a function travels as the first of the arguments, as pickle's reference to it."""
         by_name = isinstance(function, types.FunctionType | types.BuiltinFunctionType | type)
         return by_name and is_known(function, self._known)
 
-    def _setup(self, setup: Setup) -> bytes:
+    def function(self, function: Callable[..., Any]) -> bytes:
+        """A function that does not travel by name.
+
+        Raises:
+            EncodeError: It can't be pickled.
+        """
+        return dumps(function, self._known)
+
+    def setup(self, setup: Setup) -> bytes:
         """An executor's initializer, as it was when the executor's first call was submitted."""
         pickled = self._setups.get(setup.name)
         if pickled is None:

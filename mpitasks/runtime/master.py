@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
 from contextlib import suppress
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from ..core.calls import ENDED, SENT, Call
 from ..core.scheduler import Order, Scheduler, Send
@@ -35,7 +35,7 @@ from ..transport import wire
 from ..transport.base import Arrival, Transport
 from ..transport.failures import encode_failure
 from . import logs
-from .arguments import Arguments, Encoder
+from .arguments import Encoder
 from .backoff import Backoff
 from .drive import Drive, never
 from .functions import Functions
@@ -47,24 +47,28 @@ SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
 
 
-_NO_VALUES: list[wire.Payload | None] = []
-"""Shared by all calls that take no futures; never changed."""
-
-
-class _Cargo:
-    """What the master knows of a call, and the scheduler does not."""
+class _Call(Call):
+    """A call, with what the scheduler does not know of it."""
 
     __slots__ = ("future", "payload", "places", "plan", "setup", "target", "values")
 
-    def __init__(self, future: Future[Any], plan: Plan, arguments: Arguments) -> None:
+    def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
+        size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
+        super().__init__(call_id, plan.queue, plan.priority, resource, plan.chunk, size)
         self.future = future
         self.plan = plan
-        self.payload = arguments.payload
-        self.target: Target = arguments.target
+        self.payload = payload
+        """The arguments."""
+        self.target: Target = plan.name
         self.setup: int | None = None
         self.places: dict[Future[Any], list[int]] | None = None
         """Where the values of futures go, among the arguments."""
-        self.values: list[wire.Payload | None] = _NO_VALUES
+        self.values: Sequence[wire.Payload | None] = ()
+
+
+def _ours(call: Call) -> _Call:
+    """A call that the scheduler gives back: the master submits no other."""
+    return cast("_Call", call)
 
 
 class Master:
@@ -79,7 +83,7 @@ class Master:
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler()
         self._functions = Functions()
-        self._arguments = Encoder()
+        self._encoder = Encoder()
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
         self._discarded: deque[Future[Any]] = deque()
         """Calls that a finalizer gave up while this thread held the lock."""
@@ -106,32 +110,41 @@ class Master:
             EncodeError: An argument can't be pickled; the message names it.
             FarmBroken: The farm has ended.
         """
-        arguments = self._arguments.of(plan, args, kwargs)
+        payload, claims = self._encoder.arguments(plan, args, kwargs)
         future: Future[Any] = Future(self, plan.name)
-        cargo = _Cargo(future, plan, arguments)
-        payload = arguments.payload
-        call = Call(
-            CallId(next(self._ids)),
-            plan.queue,
-            priority=plan.priority,
-            resource=resource,
-            chunk=plan.chunk,
-            size=payload.size,
-            cargo=cargo,
-        )
-        future._call = call
-        with self._lock:
-            self._accept(call, cargo, arguments)
-            leaving = arguments.is_shared and call.state == SENT
-            if arguments.is_shared and not leaving:
-                cargo.payload = wire.snapshot(payload)
-        if leaving:
-            # The memory is the user's, who may write to it as soon as this returns.
-            self.wait(lambda: not self._is_sending(), threading.Event, None)
+        call = future._call = _Call(CallId(next(self._ids)), plan, resource, payload, future)
+        if plan.function is None and plan.setup is None and isinstance(payload, bytes):
+            with self._lock:
+                self._accept(call, claims)
+        else:
+            self._submit_unusual(call, claims)
         if self._announcements:
             self.announce()
-        self.check_interrupts()
+        if self.interrupts.pending:
+            self.interrupts.check()
         return future
+
+    def _submit_unusual(self, call: _Call, claims: list[Any]) -> None:
+        """Take a call that brings a function or large arguments."""
+        plan, payload = call.plan, call.payload
+        function = setup = None
+        if plan.function is not None and not self._encoder.travels_by_name(plan.function):
+            function = self._encoder.function(plan.function)
+        if plan.setup is not None:
+            setup = self._encoder.setup(plan.setup)
+        # Buffers of the user's, who may write to them as soon as `delay` returns.
+        shared = plan.copy and not all(memoryview(buffer).readonly for buffer in wire.buffers_of(payload))
+        with self._lock:
+            if plan.function is not None:
+                call.target = None if function is None else self._functions.number_of(function)
+            if setup is not None:
+                call.setup = self._functions.number_for_ever(setup)
+            self._accept(call, claims)
+            leaving = shared and call.state == SENT
+            if shared and not leaving:
+                call.payload = wire.snapshot(payload)
+        if leaving:
+            self.wait(lambda: not self._is_sending(), threading.Event, None)
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
@@ -145,7 +158,7 @@ class Master:
                 return False
             cancelled = self._scheduler.cancelled(call)
             if cancelled:
-                self._cancelled(call)
+                self._cancelled(_ours(call))
             elif call.state != ENDED and future.rank is not None:
                 self._send(Rank(future.rank), (STOP, call.id))
         self.announce()
@@ -157,7 +170,7 @@ class Master:
         with self._lock:
             call = future._call
             if call is not None and self._scheduler.cancelled(call):
-                self._finish(call, payload, returned=False)
+                self._finish(_ours(call), payload, returned=False)
         self.announce()
 
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
@@ -207,7 +220,7 @@ class Master:
     def busy_ranks(self) -> dict[int, str]:
         """The slaves that are in a call, and of which task."""
         with self._lock:
-            return {rank: call.cargo.plan.name for rank, call in self._scheduler.sent()}
+            return {rank: _ours(call).plan.name for rank, call in self._scheduler.sent()}
 
     def close(self, grace: float) -> list[int]:
         """Stop the background thread and let the slaves go, waiting up to `grace` seconds.
@@ -231,7 +244,7 @@ class Master:
         with self._lock:
             self._closing = True
             for call in [*self._scheduler.waiting(), *(call for _, call in self._scheduler.sent())]:
-                self._lose(call, why)
+                self._lose(_ours(call), why)
         self.announce()
 
     def check_interrupts(self) -> None:
@@ -288,21 +301,17 @@ class Master:
 
     # ---------------------------------------------------------------- what happens under the lock
 
-    def _accept(self, call: Call, cargo: _Cargo, arguments: Arguments) -> None:
+    def _accept(self, call: _Call, claims: list[Any]) -> None:
         """A call is submitted."""
-        plan = cargo.plan
+        plan = call.plan
         if self._closing or self._drive.broken is not None:
             msg = f"{plan.name!r} can't be called any more: the run is ending"
             raise FarmBroken(msg) from self._drive.broken
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
-        if arguments.function is not None:
-            cargo.target = self._functions.number_of(arguments.function)
-        if arguments.setup is not None:
-            cargo.setup = self._functions.number_for_ever(arguments.setup)
-        if arguments.claims or plan.after:
-            if not self._tie(call, cargo, arguments.claims):
+        if claims or plan.after:
+            if not self._tie(call, claims):
                 return
         else:
             self._scheduler.submitted(call)
@@ -317,37 +326,39 @@ class Master:
             if self._look(now):
                 self._decide(now)
 
-    def _tie(self, call: Call, cargo: _Cargo, claims: list[Any]) -> bool:
+    def _tie(self, call: _Call, claims: list[Any]) -> bool:
         """Let a call wait for its futures. False if it has ended already, because one of them failed."""
         places: dict[Future[Any], list[int]] = {}
         for place, future in enumerate(claims):
             places.setdefault(future, []).append(place)
-        cargo.places = places
-        cargo.values = [None] * len(claims)
+        call.places = places
+        call.values = [None] * len(claims)
         after: list[Call] = []
-        for future in [*places, *cargo.plan.after]:
+        for future in [*places, *call.plan.after]:
             other = future._call
             if other is not None and other.state != ENDED:
                 after.append(other)
-            elif not self._take_value(cargo, future):
+            elif not self._take_value(call, future):
                 self._scheduler.refused(call)
                 self._end_because(call, future)
                 return False
         self._scheduler.submitted(call, after)
         return True
 
-    def _take_value(self, cargo: _Cargo, future: Future[Any]) -> bool:
+    def _take_value(self, call: _Call, future: Future[Any]) -> bool:
         """Put the value of an ended future where it goes. False if it has none: it failed."""
         if future._failed or future._because is not None or future._exception is not None or future._state != FINISHED:
             return False
         payload = future._payload
-        places = cargo.places.get(future) if cargo.places else None
+        places = call.places.get(future) if call.places else None
         if places:
             future._lent = True
             if payload is None:  # somebody has decoded it since
                 payload = wire.snapshot(wire.encode(future._result))
+            values = list(call.values)
             for place in places:
-                cargo.values[place] = payload
+                values[place] = payload
+            call.values = values
         return True
 
     def _look(self, now: float) -> bool:
@@ -369,19 +380,19 @@ class Master:
             return
         _, outcomes, given_back, records = message
         if outcomes:
-            calls = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
-            for call, (_, returned, _, data, buffers) in zip(calls, outcomes, strict=True):
-                self._finish(call, wire.Payload(data, buffers), returned=returned)
+            ended = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
+            calls = cast("list[_Call]", ended)
+            for call, (_, returned, _, payload) in zip(calls, outcomes, strict=True):
+                self._finish(call, payload, returned=returned)
         if given_back is not None:
             self._scheduler.given_back(arrival.source, given_back, now)
             if self._closing:
                 self._cancel_waiting()
         self._records.extend(records)
 
-    def _finish(self, call: Call, payload: wire.Payload, *, returned: bool) -> None:
+    def _finish(self, call: _Call, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""
-        cargo: _Cargo = call.cargo
-        future = cargo.future
+        future = call.future
         if future.done():  # given up meanwhile, by `end_all`
             return
         future._payload = payload
@@ -393,15 +404,15 @@ class Master:
         if dependents:
             if returned:
                 for dependent in dependents:
-                    self._take_value(dependent.cargo, future)
+                    self._take_value(_ours(dependent), future)
                 self._scheduler.call_succeeded(call)
             else:
                 self._fail_dependents(call)
         self._let_go(call)
 
-    def _lose(self, call: Call, why: BaseException) -> None:
+    def _lose(self, call: _Call, why: BaseException) -> None:
         """No outcome of this call will come any more."""
-        future: Future[Any] = call.cargo.future
+        future = call.future
         if not future.done():
             future._exception = FarmBroken(f"the farm has ended: {why}")
             future._exception.__cause__ = why
@@ -412,13 +423,11 @@ class Master:
     def _fail_dependents(self, call: Call) -> None:
         """What waited for a failed call fails too."""
         for ended, because in self._scheduler.call_failed(call):
-            cargo: _Cargo = because.cargo
-            self._end_because(ended, cargo.future)
+            self._end_because(_ours(ended), _ours(because).future)
 
-    def _end_because(self, call: Call, other: Future[Any]) -> None:
+    def _end_because(self, call: _Call, other: Future[Any]) -> None:
         """A call will never run, because of another one that failed or was cancelled."""
-        cargo: _Cargo = call.cargo
-        future = cargo.future
+        future = call.future
         if other._state == CANCELLED_AND_NOTIFIED:
             state = CANCELLED_AND_NOTIFIED
         else:
@@ -429,11 +438,10 @@ class Master:
         self._announcements.append(future)
         self._let_go(call)
 
-    def _cancelled(self, call: Call) -> None:
+    def _cancelled(self, call: _Call) -> None:
         """A call was cancelled, and with it what waited for it."""
-        cargo: _Cargo = call.cargo
-        if cargo.future._end(CANCELLED_AND_NOTIFIED):
-            self._announcements.append(cargo.future)
+        if call.future._end(CANCELLED_AND_NOTIFIED):
+            self._announcements.append(call.future)
         self._fail_dependents(call)
         self._let_go(call)
 
@@ -442,17 +450,16 @@ class Master:
         before = self._scheduler.unfinished
         for call in self._scheduler.waiting():
             if self._scheduler.cancelled(call):
-                self._cancelled(call)
+                self._cancelled(_ours(call))
         for _, call in self._scheduler.sent():
             for ended, _ in self._scheduler.call_failed(call):
-                self._cancelled(ended)
+                self._cancelled(_ours(ended))
         return before - self._scheduler.unfinished
 
-    def _let_go(self, call: Call) -> None:
+    def _let_go(self, call: _Call) -> None:
         """Nobody needs the arguments any more."""
-        cargo: _Cargo = call.cargo
-        if isinstance(cargo.target, int):
-            self._functions.release(cargo.target)
+        if isinstance(call.target, int):
+            self._functions.release(call.target)
 
     def _decide(self, now: float) -> None:
         """Carry out what the scheduler says."""
@@ -469,27 +476,17 @@ class Master:
     def _send_window(self, order: Send) -> None:
         calls: list[SentCall] = []
         numbers: set[int] = set()
-        for call in order.calls:
-            cargo: _Cargo = call.cargo
-            future = cargo.future
+        for call in cast("list[_Call]", order.calls):
+            future = call.future
             future._state = RUNNING
             future.rank, future.attempts = order.rank, call.attempt
-            if isinstance(cargo.target, int):
-                numbers.add(cargo.target)
-            if cargo.setup is not None:
-                numbers.add(cargo.setup)
-            values = [wire.sendable(value) for value in cargo.values if value is not None]
-            calls.append(
-                (
-                    call.id,
-                    cargo.plan.name,
-                    cargo.target,
-                    call.attempt,
-                    cargo.setup,
-                    *wire.sendable(cargo.payload),
-                    values,
-                )
-            )
+            if isinstance(call.target, int):
+                numbers.add(call.target)
+            if call.setup is not None:
+                numbers.add(call.setup)
+            values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
+            payload = wire.sendable(call.payload)
+            calls.append((call.id, call.plan.name, call.target, call.attempt, call.setup, payload, values))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))
 

@@ -16,22 +16,22 @@ the user's is a payload already: reading a message runs no user code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from typing_extensions import Buffer
-
 from ..ids import CallId
+from ..transport.wire import Payload
 
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE = range(7)
 
 Target = str | int | None
 """What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""
 
-SentCall = tuple[CallId, str, Target, int, int | None, Buffer, list[Buffer], list[tuple[Buffer, list[Buffer]]]]
-"""Call id, task name, target, attempt, number of the setup, arguments (data, buffers), values of futures among them."""
+SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload]]
+"""Call id, task name, target, attempt, number of the setup, arguments, values of futures among them."""
 
-Outcome = tuple[CallId, bool, float, Buffer, list[Buffer]]
-"""Call id, whether it returned, seconds it took, value or failure (data, buffers)."""
+Outcome = tuple[CallId, bool, float, Payload]
+"""Call id, whether it returned, seconds it took, value or failure."""
 
 Record = dict[str, Any]
 """The attributes of a log record."""

@@ -198,7 +198,7 @@ class Slave:
         self._begun += 1
         outcome = self._run(call)
         self._outbox.append(outcome)
-        if outcome[4] or not isinstance(outcome[3], bytes):
+        if not isinstance(outcome[3], bytes):
             self._finish_sending()
         elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
             self._report()
@@ -221,19 +221,15 @@ class Slave:
             leave(token)
         if self._stopped:
             self._stopped.discard(call_id)
-        return call_id, returned, perf_counter() - began, *wire.sendable(payload)
+        return call_id, returned, perf_counter() - began, wire.sendable(payload)
 
     def _value(self, call: SentCall) -> wire.Payload:
         """What the call returns, encoded."""
-        _, name, target, _, setup, data, buffers, filled = call
+        _, name, target, _, setup, arguments, filled = call
         if setup is not None:
             self._do_setup(setup)
-        arguments = wire.Payload(data, buffers)
-        if filled:
-            values = [wire.decode(wire.Payload(*value)) for value in filled]
-            decoded = wire.decode_filled(arguments, values)
-        else:
-            decoded = wire.decode(arguments)
+        values = [wire.decode(value) for value in filled]
+        decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
         value = self._call(target, *decoded)
         if iscoroutine(value):
             value = self._await(value)

@@ -2,9 +2,9 @@
 
 ::
 
-    value ──encode──► Payload(data, buffers) ──┐
-                                               ├─ pack ──► Packet(header, frames) ──► transport
-    message: a tuple that holds payloads ──────┘
+    value ──encode──► Payload: data, or (data, buffers) ──┐
+                                                          ├─ pack ──► Packet(header, frames) ──► transport
+    message: a tuple that holds payloads ─────────────────┘
 
 Pickle protocol 5 with out-of-band buffers: what is large is never copied into a pickle. A buffer below `INLINE` bytes
 stays in the pickle, since a message of its own costs more than the copy; a larger one becomes a frame of its own.
@@ -36,16 +36,9 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
-class Payload(NamedTuple):
-    """One encoded value: a pickle, and the buffers it left out."""
-
-    data: Buffer
-    buffers: Sequence[Buffer] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return nbytes(self.data) + sum(map(nbytes, self.buffers)) if self.buffers else nbytes(self.data)
+Payload = bytes | tuple[Buffer, Sequence[Buffer]]
+"""One encoded value: a pickle, or a pickle and the buffers it left out. Most values leave out none, and a million of them
+that wait had better be no tuples."""
 
 
 class Packet(NamedTuple):
@@ -55,9 +48,17 @@ class Packet(NamedTuple):
     frames: Sequence[Buffer]
 
 
-def nbytes(buffer: Buffer) -> int:
-    """The size of a buffer in bytes."""
-    return len(buffer) if isinstance(buffer, bytes) else memoryview(buffer).nbytes
+def size_of(payload: Payload) -> int:
+    """Bytes in all."""
+    if isinstance(payload, bytes):
+        return len(payload)
+    data, buffers = payload
+    return sum(memoryview(buffer).nbytes for buffer in (data, *buffers))
+
+
+def buffers_of(payload: Payload) -> Sequence[Buffer]:
+    """What the pickle left out."""
+    return () if isinstance(payload, bytes) else payload[1]
 
 
 def encode(value: object) -> Payload:
@@ -70,10 +71,10 @@ def encode(value: object) -> Payload:
     left_out: list[Any] = []
     data = pickle.dumps(value, 5, buffer_callback=left_out.append)
     if not left_out:
-        return Payload(data)
+        return data
     buffers = [buffer.raw() for buffer in left_out]
     if min(buffer.nbytes for buffer in buffers) >= INLINE:
-        return Payload(data, buffers)
+        return data, buffers
     return _encode_in_part(value)
 
 
@@ -90,7 +91,8 @@ def _encode_in_part(value: object) -> Payload:
 
     if _threads.claims:
         _threads.claims.clear()  # they are claimed again
-    return Payload(pickle.dumps(value, 5, buffer_callback=stays), buffers)
+    data = pickle.dumps(value, 5, buffer_callback=stays)
+    return (data, buffers) if buffers else data
 
 
 def decode(payload: Payload) -> Any:  # noqa: ANN401  whatever was encoded
@@ -99,13 +101,18 @@ def decode(payload: Payload) -> Any:  # noqa: ANN401  whatever was encoded
     Raises:
         Exception: Whatever the value's own unpickling raises.
     """
-    return pickle.loads(payload.data, buffers=payload.buffers)  # noqa: S301  it comes from a rank of this job
+    if isinstance(payload, bytes):
+        return pickle.loads(payload)  # noqa: S301  it comes from a rank of this job
+    data, buffers = payload
+    return pickle.loads(data, buffers=buffers)  # noqa: S301  as above
 
 
 def snapshot(payload: Payload) -> Payload:
     """The payload with every writable buffer copied: what happens to the originals from now on does not matter."""
-    copies = [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in payload.buffers]
-    return Payload(payload.data, copies)
+    if isinstance(payload, bytes):
+        return payload
+    data, buffers = payload
+    return data, [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in buffers]
 
 
 def pack(message: object) -> Packet:
@@ -114,12 +121,14 @@ def pack(message: object) -> Packet:
     return Packet(pickle.dumps(message, 5, buffer_callback=frames.append), frames)
 
 
-def sendable(payload: Payload) -> tuple[Buffer, list[Buffer]]:
+def sendable(payload: Payload) -> Payload:
     """A payload as part of a message: what is large in it will travel by itself."""
+    if isinstance(payload, bytes):
+        return payload if len(payload) < INLINE else (pickle.PickleBuffer(payload), ())
     data, buffers = payload
-    if not (isinstance(data, bytes) and len(data) < INLINE):
+    if not isinstance(data, bytes) or len(data) >= INLINE:
         data = pickle.PickleBuffer(data)
-    return data, [pickle.PickleBuffer(buffer) for buffer in buffers] if buffers else []
+    return data, [pickle.PickleBuffer(buffer) for buffer in buffers]
 
 
 def unpack(packet: Packet) -> Any:  # noqa: ANN401  the receiver knows the shape

@@ -92,7 +92,7 @@ class Book:
         if not self.windows[rank] and key.resource is not PLAIN:
             held = self.holds[rank]
             self.holds[rank] = [*(each for each in held if each != key.resource), key.resource][-self.world.rules.keep :]
-        names = [str(call.cargo) for call in order.calls]
+        names = [str(call) for call in order.calls]
         self.windows[rank] += names
         self.progress[rank] = self.quiet[key] = self.now
         left = [name for name in self.backlogs.pop(key) if name not in names]
@@ -171,7 +171,7 @@ def limit(book: Book, order: Send) -> None:
 def once(book: Book, order: Send) -> None:
     """No call is sent that does not wait: a sent one waits again only when it is given back, or its slave is lost."""
     waiting = {name for names in book.backlogs.values() for name in names}
-    assert [call.cargo for call in order.calls if call.cargo not in waiting] == []
+    assert [str(call) for call in order.calls if str(call) not in waiting] == []
 
 
 def one_task_and_one_resource(book: Book, order: Send) -> None:
@@ -184,7 +184,7 @@ def oldest_of_their_kind(book: Book, order: Send) -> None:
     """A window is filled with the calls that have waited longest, in their order."""
     names = book.backlogs[book.key_of(order)]
     if book.has_age(book.key_of(order)):
-        assert [str(call.cargo) for call in order.calls] == names[: len(order.calls)]
+        assert [str(call) for call in order.calls] == names[: len(order.calls)]
 
 
 # -------------------------------------------------------------------- of a slave that was idle
@@ -192,7 +192,7 @@ def oldest_of_their_kind(book: Book, order: Send) -> None:
 
 def nobody_takes_what_a_busy_slave_holds(book: Book, order: Send) -> None:
     """A call waits for the busy holder of its resource, for `patience`."""
-    key, name = book.key_of(order), str(order.calls[0].cargo)
+    key, name = book.key_of(order), str(order.calls[0])
     waited = book.now - book.entered[name] >= book.world.rules.patience * (1 - 1e-9)
     holders = book.holders(key.resource)
     assert key.resource is PLAIN or order.rank in holders or not holders or waited
@@ -222,7 +222,7 @@ def sticky_first(book: Book, order: Send) -> None:
     if ready and order.rank not in book.holders(chosen.resource):
         if all(book.has_age(key) for key in [chosen, *ready]):
             assert book.oldest(chosen) < min(book.oldest(key) for key in ready)
-        waited = book.now - book.entered[str(order.calls[0].cargo)] > book.world.rules.patience * (1 - 1e-9)
+        waited = book.now - book.entered[str(order.calls[0])] > book.world.rules.patience * (1 - 1e-9)
         assert (chosen not in ready, waited) == (True, True)
 
 

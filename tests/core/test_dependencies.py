@@ -66,7 +66,7 @@ def test_the_reason_is_the_call_that_it_waited_for(world: World) -> None:
     call = world.calls["a1"]
     world.scheduler.calls_finished(Rank(2), [(call.id, 1.0)], 1.0)
     ended = world.scheduler.call_failed(call)
-    assert [(str(one.call.cargo), str(one.because.cargo)) for one in ended] == [("b1", "a1"), ("b2", "b1")]
+    assert [(str(one.call), str(one.because)) for one in ended] == [("b1", "a1"), ("b2", "b1")]
 
 
 @pytest.mark.parametrize(("name", "gone"), [("b1", ["b2"]), ("b2", [])])

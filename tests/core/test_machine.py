@@ -195,8 +195,8 @@ class Farm(RuleBasedStateMachine):
         world, scheduler = self.world, self.world.scheduler
         waiting = {name for names in backlogs_of(world).values() for name in names}
         sent = {(rank, name) for rank, window in world.windows.items() for name in window}
-        assert {str(call.cargo) for call in scheduler.waiting()} == waiting
-        assert {(int(rank), str(call.cargo)) for rank, call in scheduler.sent()} == sent
+        assert {str(call) for call in scheduler.waiting()} == waiting
+        assert {(int(rank), str(call)) for rank, call in scheduler.sent()} == sent
         assert scheduler.unfinished == len(world.calls) - len(world.ended)
 
     def nothing_runs_before_what_it_waits_for(self) -> None:

@@ -56,6 +56,17 @@ class Orders(dict[int, str]):
         return [rank for rank, calls in self.items() if calls == "back"]
 
 
+class NamedCall(Call):
+    """A call that prints as its name: a1, the first of queue a."""
+
+    __slots__ = ("name",)
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Sent(NamedTuple):
     """One call that left for a slave."""
 
@@ -120,9 +131,8 @@ class World:
         for _ in range(n):
             self._numbers[queue] += 1
             name = f"{queue}{self._numbers[queue]}"
-            call = Call(
-                CallId(next(self._ids)), queue, priority=priority, resource=resource, chunk=chunk, size=size, cargo=name
-            )
+            call = NamedCall(CallId(next(self._ids)), queue, priority, resource, chunk, size)
+            call.name = name
             self.scheduler.submitted(call, [self.calls[other] for other in after])
             self.calls[name], self.after[name] = call, list(after)
             names.append(name)
@@ -138,7 +148,7 @@ class World:
             call = self.calls[self.windows[rank].pop(0)]
             assert self.scheduler.calls_finished(Rank(rank), [(call.id, seconds)], self.now) == [call]
             self._begun[rank] = self.now
-            self.ended.append(str(call.cargo))
+            self.ended.append(str(call))
             if ok:
                 self.scheduler.call_succeeded(call)
             else:
@@ -159,8 +169,8 @@ class World:
             self.cancel(name)
 
     def _ended_with(self, call: Call) -> list[str]:
-        names = [str(ended.call.cargo) for ended in self.scheduler.call_failed(call)]
-        self.failed.update([str(call.cargo), *names])
+        names = [str(ended.call) for ended in self.scheduler.call_failed(call)]
+        self.failed.update([str(call), *names])
         self.ended += names
         return names
 
@@ -176,7 +186,7 @@ class World:
     def lose(self, rank: int) -> list[str]:
         """A slave is gone. Returns the calls it had."""
         del self.windows[rank], self.holds[rank]
-        return [str(call.cargo) for call in self.scheduler.slave_lost(Rank(rank))]
+        return [str(call) for call in self.scheduler.slave_lost(Rank(rank))]
 
     def wait(self, seconds: float) -> None:
         """Time passes."""
@@ -313,4 +323,4 @@ class World:
 
 
 def _names(send: Send) -> list[str]:
-    return [str(call.cargo) for call in send.calls]
+    return [str(call) for call in send.calls]

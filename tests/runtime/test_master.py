@@ -12,7 +12,6 @@ import mpitasks
 from mpitasks import DependencyFailed, FarmBroken
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import MOST_KEPT, Functions, dumps, is_known, names_known_everywhere
-from mpitasks.transport import wire
 from tests.runtime.world import World, do, echo, fail, inside
 
 if TYPE_CHECKING:
@@ -206,8 +205,8 @@ def test_a_value_goes_on_as_it_came(new_world: NewWorld) -> None:
     first = echo.delay(np.arange(100_000))
     second = echo.delay(first.arg())
     world.finish()
-    values = world.messages("WINDOW")[-1][5][0][7]
-    assert [[wire.nbytes(buffer) for buffer in buffers] for _, buffers in values] == [[800_000]]
+    values = world.messages("WINDOW")[-1][5][0][6]
+    assert [[memoryview(buffer).nbytes for buffer in buffers] for _, buffers in values] == [[800_000]]
     assert second.result(timeout=0)[-1] == 99_999
     assert first._payload is not None  # not even now
 

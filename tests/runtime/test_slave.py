@@ -287,7 +287,7 @@ def window(world: World, functions: dict[int, Any], *calls: tuple[Any, ...]) -> 
 
 def call(number: int, *, target: Any = "tests.runtime.world.echo", setup: int | None = None) -> tuple[Any, ...]:
     """A call as it travels."""
-    return (number, "tests.runtime.world.echo", target, 1, setup, *wire.sendable(wire.encode(((), {}))), [])
+    return (number, "tests.runtime.world.echo", target, 1, setup, wire.encode(((), {})), ())
 
 
 set_up: list[str] = []

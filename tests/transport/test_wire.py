@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpitasks.transport import wire
-from mpitasks.transport.wire import INLINE, Packet, Payload
+from mpitasks.transport.wire import INLINE, Packet
 
 SIZES = [0, 1, 1000, INLINE - 1, INLINE, INLINE + 1, 10 * INLINE]
 
@@ -29,7 +29,7 @@ def test_a_value_comes_back(value: object) -> None:
     """Whatever pickle takes."""
     payload = wire.encode(value)
     assert wire.decode(payload) == value
-    assert payload.size == len(pickle.dumps(value, 5))
+    assert wire.size_of(payload) == len(pickle.dumps(value, 5))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -37,11 +37,12 @@ def test_what_is_large_stays_out_of_the_pickle(size: int) -> None:
     """From `INLINE` bytes on, a buffer is not copied; below, it stays, since a message costs more than a copy."""
     array = buffer_of(size)
     payload = wire.encode({"array": array})
-    assert len(payload.buffers) == (size >= INLINE)
-    if payload.buffers:
-        assert np.shares_memory(np.frombuffer(payload.buffers[0], np.uint8), array)
-        assert wire.nbytes(payload.data) < 1000
-    assert size <= payload.size < size + 1000
+    buffers = wire.buffers_of(payload)
+    assert len(buffers) == (size >= INLINE)
+    if buffers:
+        assert np.shares_memory(np.frombuffer(buffers[0], np.uint8), array)
+        assert len(payload[0]) < 1000
+    assert size <= wire.size_of(payload) < size + 1000
     np.testing.assert_array_equal(wire.decode(payload)["array"], array)
 
 
@@ -49,7 +50,7 @@ def test_small_and_large_together() -> None:
     """Each goes its own way, and comes back to its own place."""
     value = [buffer_of(size) for size in SIZES]
     payload = wire.encode(value)
-    assert [wire.nbytes(buffer) for buffer in payload.buffers] == [size for size in SIZES if size >= INLINE]
+    assert [memoryview(buffer).nbytes for buffer in wire.buffers_of(payload)] == [size for size in SIZES if size >= INLINE]
     assert [len(array) for array in wire.decode(payload)] == SIZES
 
 
@@ -58,7 +59,7 @@ def test_what_pickling_raises_comes_out() -> None:
     with pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
         wire.encode(threading.Lock())
     with pytest.raises(pickle.UnpicklingError):
-        wire.decode(Payload(b"no pickle"))
+        wire.decode(b"no pickle")
 
 
 # ---------------------------------------------------------------- snapshot
@@ -71,16 +72,16 @@ def test_a_snapshot_copies_what_can_be_written_to() -> None:
     payload = wire.encode([writable, fixed])
     copied = wire.snapshot(payload)
     writable[:] = 1
-    first, second = (np.frombuffer(buffer, np.uint8) for buffer in copied.buffers)
+    first, second = (np.frombuffer(buffer, np.uint8) for buffer in wire.buffers_of(copied))
     assert (first.max(), second.max()) == (7, 7)
     assert np.shares_memory(second, fixed)
-    assert copied.data is payload.data
+    assert copied[0] is payload[0]
 
 
 def test_a_snapshot_of_what_is_small_costs_nothing() -> None:
     """It is bytes already."""
     payload = wire.encode([1, 2])
-    assert (wire.snapshot(payload).data, list(payload.buffers)) == (payload.data, [])
+    assert wire.snapshot(payload) is payload
 
 
 # ---------------------------------------------------------------- messages
@@ -97,15 +98,15 @@ def over(message: object) -> Any:
 )
 def test_a_payload_goes_within_a_message(value: Any) -> None:
     """As bytes: who reads the message runs no code of the user."""
-    kind, data, buffers = over((1, *wire.sendable(wire.encode(value))))
+    kind, payload = over((1, wire.sendable(wire.encode(value))))
     assert kind == 1
-    assert repr(wire.decode(Payload(data, buffers))) == repr(value)
+    assert repr(wire.decode(payload)) == repr(value)
 
 
 def test_what_is_large_has_frames_of_its_own() -> None:
     """A long pickle too; and nothing of it is copied into the message."""
     text, array = "x" * INLINE, buffer_of(INLINE)
-    packet = wire.pack((1, *wire.sendable(wire.encode([text, array]))))
+    packet = wire.pack((1, wire.sendable(wire.encode([text, array]))))
     assert len(packet.frames) == 2
     assert len(packet.header) < 1000
     assert np.shares_memory(np.frombuffer(packet.frames[1], np.uint8), array)
@@ -113,15 +114,15 @@ def test_what_is_large_has_frames_of_its_own() -> None:
 
 def test_what_is_small_has_none() -> None:
     """One message a packet."""
-    assert wire.pack((1, *wire.sendable(wire.encode([buffer_of(100)])))).frames == []
+    assert wire.pack((1, wire.sendable(wire.encode([buffer_of(100)])))).frames == []
 
 
 def test_a_received_payload_can_be_sent_on() -> None:
     """As it came, be its data bytes or a buffer."""
     value = [b"x" * INLINE, buffer_of(INLINE)]
     once = over(wire.sendable(wire.encode(value)))
-    twice = over(wire.sendable(Payload(*once)))
-    assert repr(wire.decode(Payload(*twice))) == repr(value)
+    twice = over(wire.sendable(once))
+    assert repr(wire.decode(twice)) == repr(value)
 
 
 # ---------------------------------------------------------------- places
