@@ -454,13 +454,14 @@ def wait(
         return_when: `FIRST_COMPLETED`, `FIRST_EXCEPTION` or `ALL_COMPLETED` of concurrent.futures.
 
     Raises:
+        TypeError: `fs` is no iterable of futures.
         ValueError: `return_when` is none of the three.
     """
     known = (concurrent.futures.FIRST_COMPLETED, concurrent.futures.FIRST_EXCEPTION, concurrent.futures.ALL_COMPLETED)
     if return_when not in known:
         msg = f"return_when={return_when!r} is not known; known: {', '.join(known)}"
         raise ValueError(msg)
-    futures = set(fs)
+    futures = _checked(fs, "wait()")
     done: set[Future[T]] = set()
     with _watching(futures) as waiting:
         for future in waiting.until(_deadline(timeout)):
@@ -469,7 +470,20 @@ def wait(
             if return_when == concurrent.futures.FIRST_COMPLETED or stop_at_failure:
                 break
     done |= {future for future in futures if future.done()}
-    return DoneAndNotDone(done, futures - done)
+    return DoneAndNotDone(done, set(futures) - done)
+
+
+def _checked(fs: Iterable[Future[T]], where: str) -> dict[Future[T], None]:
+    """Each future once, in order.
+
+    Raises:
+        TypeError: Something else is among them.
+    """
+    given: list[Any] = list(fs) if hasattr(fs, "__iter__") else [None]
+    if not all(isinstance(one, Future) for one in given):
+        msg = f"{where} takes an iterable of futures, such as [f.delay()] or f.map(items), and got {fs!r}"
+        raise TypeError(msg)
+    return dict.fromkeys(given)
 
 
 def _has_failed(future: Future[Any]) -> bool:
@@ -517,11 +531,12 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
         timeout: Seconds for all of them together.
 
     Raises:
+        TypeError: `fs` is no iterable of futures.
         ResultTimeout: While iterating: the time ran out.
     """
 
     def __init__(self, fs: Iterable[Future[T]], timeout: float | None = None) -> None:
-        self._futures = list(dict.fromkeys(fs))
+        self._futures = list(_checked(fs, "as_completed()"))
         self._timeout = timeout
         self._deadline = _deadline(timeout)
 

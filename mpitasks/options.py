@@ -86,7 +86,7 @@ def check_names(given: Mapping[str, Any], known: Iterable[str], where: str) -> N
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            msg = f"{where} has no option {name!r}; {hint}Known: {', '.join(names)}"
+            msg = f"{where} has no option {name!r}; {hint}known: {', '.join(names)}"
             raise TypeError(msg)
 
 

@@ -100,10 +100,12 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
         What main returned.
 
     Raises:
+        TypeError: `main` can't be called.
         StartError: It can't begin: a run is running already, or the ranks differ.
         SystemExit: After Ctrl-C under MPI, with code 130; inline and with threads, that is a KeyboardInterrupt.
         Exception: What main raised.
     """
+    _refuse_what_is_no_main(main)
     chosen = _choose(backend, slaves)
     if chosen == "mpi":
         return _run_mpi(main, args, grace)
@@ -157,6 +159,12 @@ def _choose(backend: Backend, slaves: int | None) -> str:
     program = sys.argv[0] or "app.py"
     print(f"mpitasks: 1 rank, so calls run in this process; for more: mpiexec -n 4 python {program}", file=sys.stderr)
     return "inline"
+
+
+def _refuse_what_is_no_main(main: object) -> None:
+    if not callable(main):
+        msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"
+        raise TypeError(msg)
 
 
 def _refuse_second_run() -> None:

@@ -26,10 +26,14 @@ def stream(calls: Iterator[Future[T]], farm: Farm, *, buffersize: int | None, or
     """
     if buffersize is None:
         buffersize = CALLS_A_SLAVE * farm.slaves
-    if buffersize < 1:
+    if not _is_count(buffersize):
         msg = f"buffersize={buffersize!r} must be a whole number above 0: the calls drawn and not yet returned"
         raise ValueError(msg)
     return _in_order(calls, buffersize) if ordered else _as_they_come(calls, buffersize, farm)
+
+
+def _is_count(buffersize: object) -> bool:
+    return isinstance(buffersize, int) and buffersize > 0
 
 
 def _in_order(calls: Iterator[Future[T]], buffersize: int) -> Iterator[T]:

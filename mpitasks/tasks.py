@@ -109,7 +109,7 @@ class Task(Generic[P, R_co]):
     def starmap(self, iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[Any]:
         """One call for each item, which holds all its arguments."""
         farm, chunked = running(self.name, "map()"), self._in_chunks(chunksize)
-        return Futures([chunked._submit(farm, tuple(args), {}) for args in iterable])
+        return Futures([chunked._submit(farm, _arguments(args), {}) for args in iterable])
 
     @overload
     def imap(
@@ -151,7 +151,7 @@ class Task(Generic[P, R_co]):
         try:
             self._check(*args, **kwargs)
         except TypeError as error:
-            raise _in_words_of_bind(error, self._parameters, args, kwargs) from None
+            raise _in_words_of_bind(self.name, error, self._parameters, args, kwargs) from None
         identify = self._identify
         resource = self._plan.resource if identify is None else identify(self._parameters, args, kwargs)
         return farm.submit(self._plan, args, kwargs, resource)
@@ -168,6 +168,21 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+def _arguments(item: Any) -> tuple[Any, ...]:  # noqa: ANN401  whatever the user iterates over
+    """One item of `starmap` as arguments.
+
+    Raises:
+        TypeError: It is no iterable.
+    """
+    try:
+        return tuple(item)
+    except TypeError:
+        msg = (
+            f"starmap() takes argument tuples, such as [(1, 2), (3, 4)], and got the item {item!r}; for one argument, use map()"
+        )
+        raise TypeError(msg) from None
 
 
 class _Decorator(Protocol):
@@ -287,13 +302,14 @@ def _parameters_of(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature:
 
 
 def _in_words_of_bind(
-    error: TypeError, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, error: TypeError, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TypeError:
     """The error that the user should read, of a call that the signature does not take."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as better:
-        return better.with_traceback(None)
+        error = better.with_traceback(None)
+    error.add_note(f"task {name!r} takes {signature}")
     return error
 
 

@@ -26,8 +26,6 @@ class Interrupts:
     def __init__(self) -> None:
         self.pending: int | None = None
         """The signal that has come and was not raised yet."""
-        self.received: int | None = None
-        """The last signal that has come."""
         self._thread = threading.main_thread()
 
     @contextmanager
@@ -60,7 +58,6 @@ class Interrupts:
         self.pending = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
         running = _whose_code(frame)
         if running != "main":
             self.pending = number

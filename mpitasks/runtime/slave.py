@@ -90,6 +90,8 @@ class Slave:
             return True
         if self._outbox or self.records:
             self._report()
+        if self._stopped:
+            self._forget_stops()
         if not self._leaving:
             self._backoff.pause()
         return False
@@ -135,6 +137,12 @@ class Slave:
             self._send_report([], self._unbegun())
         elif kind == LEAVE:
             self._leaving = True
+
+    def _forget_stops(self) -> None:
+        """Nothing is left to stop: what was meant has ended before the word came."""
+        with self._wire:
+            if not self._inbox:
+                self._stopped.clear()
 
     def _unbegun(self) -> list[CallId]:
         """Take back out of the inbox what has not begun."""

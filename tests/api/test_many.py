@@ -58,6 +58,12 @@ def test_starmap_takes_all_arguments_from_each_item(farm: Run) -> None:
     assert farm(lambda: add.starmap([(1, 2), [3, 4], (5,)]).results()) == [3, 7, 6]
 
 
+def test_starmap_refuses_items_that_hold_no_arguments(farm: Run) -> None:
+    """The error shows the item, and the way out."""
+    with pytest.raises(TypeError, match=r"starmap\(\) takes .*\[\(1, 2\), \(3, 4\)\], and got the item 7; .*use map\(\)"):
+        farm(lambda: add.starmap([(1, 2), 7]))
+
+
 def test_async_tasks_can_be_mapped(farm: Run) -> None:
     """The values are those of the coroutines."""
     assert farm(lambda: (add_later.map([1, 2]).results(), list(add_later.imap([3])))) == ([2, 3], [4])
@@ -128,10 +134,10 @@ def test_imap_has_a_buffer_by_default(farm: Run, ordered: bool) -> None:
     assert farm(main) in (256, 128)  # inline, there is one slave
 
 
-@pytest.mark.parametrize("buffersize", [0, -3])
-def test_a_senseless_buffersize_is_refused(farm: Run, buffersize: int) -> None:
+@pytest.mark.parametrize("buffersize", [0, -3, 1.5, "a"])
+def test_a_senseless_buffersize_is_refused(farm: Run, buffersize: Any) -> None:
     """At once, not when the first value is asked for."""
-    words = f"buffersize={buffersize} must be a whole number above 0: the calls drawn and not yet returned"
+    words = f"buffersize={buffersize!r} must be a whole number above 0: the calls drawn and not yet returned"
     with pytest.raises(ValueError, match=words):
         farm(lambda: add.imap([], buffersize=buffersize))
 

@@ -176,6 +176,12 @@ def test_an_unknown_backend_is_refused() -> None:
         mpitasks.run(print, backend="dask")
 
 
+def test_run_takes_a_function() -> None:
+    """The error says how main is given."""
+    with pytest.raises(TypeError, match=r"run\(\) takes the function .* as run\(main\) without parentheses .* got None"):
+        mpitasks.run(None)  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize(("text", "words"), [("many", "MPITASKS_SLAVES='many' must be a whole number"), ("0", "slaves=0 must")])
 def test_a_senseless_number_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
     """As one given to `run`."""

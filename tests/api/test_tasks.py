@@ -205,7 +205,7 @@ LATER = ["retries", "retry_for", "backoff", "timeout", "isolate", "memo", "versi
 @pytest.mark.parametrize("option", LATER)
 def test_an_option_not_built_yet_is_refused(option: str) -> None:
     """Never accepted and ignored."""
-    with pytest.raises(TypeError, match=rf"@task\('x'\) has no option '{option}'; .*Known: bind, key, max_slaves, "):
+    with pytest.raises(TypeError, match=rf"@task\('x'\) has no option '{option}'; .*known: bind, key, max_slaves, "):
         task("x", **{option: 1})(abs)
 
 
@@ -213,7 +213,7 @@ def test_an_option_not_built_yet_is_refused(option: str) -> None:
 def test_an_option_of_no_call_is_refused(option: str) -> None:
     """What the task alone decides, and what is not built yet, is no option of a call."""
     with pytest.raises(
-        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*Known: after, copy, priority, resource"
+        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, copy, priority, resource"
     ):
         add.options(**{option: 1})
 
@@ -389,6 +389,7 @@ def test_a_call_is_refused_exactly_as_bind_does(
             made.delay(*args, **kwargs)
         assert (str(bind.value), []) == (str(caught.value), recorder.calls)
         assert caught.value.__suppress_context__  # the user reads one error, not two
+        assert caught.value.__notes__ == [f"task 'test.signature' takes {inspect.signature(fn)}"]
     else:
         made.delay(*args, **kwargs)
         assert recorder.calls == [call]
@@ -404,7 +405,7 @@ def test_a_bound_task_is_called_without_its_context(
     try:
         inspect.signature(lambda a, b=2: (a, b)).bind(*args, **kwargs)
     except TypeError as error:
-        with pytest.raises(TypeError, match=f"^{re.escape(str(error))}$"):
+        with pytest.raises(TypeError, match=f"^{re.escape(str(error))}\ntask 'test.signature' takes"):
             bound.delay(*args, **kwargs)
     else:
         bound.delay(*args, **kwargs)

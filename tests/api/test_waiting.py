@@ -137,6 +137,16 @@ def test_wait_takes_no_other_word(farm: Run) -> None:
         farm(lambda: wait([add.delay(1)], return_when="SOME"))
 
 
+@pytest.mark.parametrize(("function", "where"), [(wait, r"wait\(\)"), (mpitasks.as_completed, r"as_completed\(\)")])
+@pytest.mark.parametrize("wrong", [lambda: add.delay(1), lambda: [1], lambda: 5], ids=["one future", "no futures", "a number"])
+def test_only_many_futures_can_be_waited_for(
+    farm: Run, function: Callable[[Any], object], where: str, wrong: Callable[[], Any]
+) -> None:
+    """The error says what is wanted."""
+    with pytest.raises(TypeError, match=rf"{where} takes an iterable of futures, such as .*, and got "):
+        farm(lambda: function(wrong()))
+
+
 def test_waiting_for_a_failure_is_not_asking_for_it(farm: Run, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged at the end all the same."""
 

@@ -12,6 +12,7 @@ import mpitasks
 from mpitasks import UnknownTask, registry
 from mpitasks.errors import InitializerFailed
 from mpitasks.ids import MASTER, Rank
+from mpitasks.runtime.messages import STOP
 from mpitasks.runtime.slave import MOST_UNSENT, TICK, Slave
 from mpitasks.transport import wire
 from tests.runtime.world import Never, World, do, echo, inside
@@ -259,6 +260,17 @@ def test_the_listener_tells_a_call_to_stop(new_world: NewWorld) -> None:
     serving.join(10)
     world.master.step()
     assert future.result() == "passed"
+
+
+def test_a_stop_that_comes_too_late_is_forgotten(new_world: NewWorld) -> None:
+    """A slave that is idle keeps no ids of calls that have ended."""
+    world = new_world(1)
+    do.delay()
+    world.finish()
+    world.master._send(Rank(1), (STOP, 1))
+    while world.slaves[1].step():
+        pass
+    assert world.slaves[1]._stopped == set()
 
 
 def test_the_listener_sends_records(new_world: NewWorld) -> None:
