@@ -22,7 +22,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {"core.backlog", "core.calls", "core.scheduler", "core.slaves"}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "scheduler", "slaves", "spread", "tally")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME | CORE | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
@@ -40,7 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.calls": set(),
     "core.backlog": {"core.calls"},
     "core.slaves": {"core.calls", "core.backlog"},
-    "core.scheduler": {"core.calls", "core.backlog", "core.slaves"},
+    "core.prices": {"core.calls"},
+    "core.spread": set(),
+    "core.tally": {"core.calls"},
+    "core.scheduler": CORE - {"core.scheduler"},
     # Bytes between ranks.
     "transport": set(),
     "transport.wire": set(),

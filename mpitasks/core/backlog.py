@@ -26,18 +26,22 @@ from .calls import PLAIN, WAITING, Call
 class Backlog:
     """The waiting calls of one level that need the same resource, oldest first."""
 
-    __slots__ = ("alarm", "calls", "count", "level", "overdue", "resource", "since")
+    __slots__ = ("_costly", "alarm", "calls", "count", "extra", "level", "overdue", "resource", "since")
 
     def __init__(self, level: Level, resource: Hashable) -> None:
         self.level = level
         self.resource = resource
         self.calls: deque[Call] = deque()
+        self._costly: list[tuple[float, CallId, Call]] = []
+        """Calls with a cost, which go before all others, the highest first; a heap."""
         self.count = 0
         """Calls that still wait; cancelled ones stay in `calls` until they come up."""
         self.since = 0.0
         """When the oldest call became the oldest."""
         self.overdue = False
         """The oldest call has waited for a holder long enough: any slave may take it."""
+        self.extra = 0
+        """Slaves that may acquire the resource although others hold it, in this decision."""
         self.alarm = False
         """Somebody is due to look whether it is overdue."""
 
@@ -45,8 +49,21 @@ class Backlog:
         # Heaps ask where two entries are about the same call: it came back after its first backlog was forgotten.
         return self.count > other.count
 
+    def add(self, call: Call) -> bool:
+        """Take a call in. Whether it is the next one now."""
+        self.counted(1)
+        if call.cost:
+            heappush(self._costly, (-call.cost, call.id, call))
+            return self._costly[0][2] is call
+        self.calls.append(call)
+        return self.count == 1
+
     def head(self) -> Call | None:
-        """The oldest call that still waits."""
+        """The next call: the most costly one, else the oldest."""
+        while self._costly:
+            if self._costly[0][2].state == WAITING:
+                return self._costly[0][2]
+            heappop(self._costly)
         calls = self.calls
         while calls:
             if calls[0].state == WAITING:
@@ -55,9 +72,14 @@ class Backlog:
         return None
 
     def take(self, most: int, most_bytes: int) -> list[Call]:
-        """Remove and return the oldest calls, at least one if one waits, and no more than asked for."""
+        """Remove and return the next calls, at least one if one waits, and no more than asked for."""
         taken: list[Call] = []
         calls, size = self.calls, 0
+        while self._costly and len(taken) < most and size < most_bytes:
+            call = heappop(self._costly)[2]
+            if call.state == WAITING:
+                taken.append(call)
+                size += call.size
         while calls and len(taken) < most and size < most_bytes:
             call = calls.popleft()
             if call.state == WAITING:
@@ -67,13 +89,32 @@ class Backlog:
         return taken
 
     def put_back(self, calls: list[Call]) -> None:
-        """Take calls in again, each at the place of its age."""
-        newest = max(call.id for call in calls)
-        older: list[Call] = []
-        while self.calls and self.calls[0].id < newest:
-            older.append(self.calls.popleft())
-        self.calls.extendleft(sorted(calls + older, key=lambda call: -call.id))
+        """Take calls in again, each at its place."""
         self.counted(len(calls))
+        back = [call for call in calls if not call.cost]
+        for call in calls:
+            if call.cost:
+                heappush(self._costly, (-call.cost, call.id, call))
+        newest = max((call.id for call in back), default=CallId(0))
+        while self.calls and self.calls[0].id < newest:
+            back.append(self.calls.popleft())
+        self.calls.extendleft(sorted(back, key=lambda call: -call.id))
+
+    def age(self) -> CallId:
+        """The id of the next call."""
+        head = self.head()
+        assert head is not None  # noqa: S101  callers ask where a call waits
+        return head.id
+
+    def waiting(self) -> list[Call]:
+        """Its calls, in the order in which they go."""
+        costly = [entry[2] for entry in sorted(self._costly)]
+        return [call for call in [*costly, *self.calls] if call.state == WAITING]
+
+    def clear(self) -> None:
+        """Forget what is left: calls that have ended."""
+        self.calls.clear()
+        self._costly.clear()
 
     def counted(self, more: int) -> None:
         """So many calls wait more here than before."""
@@ -192,6 +233,10 @@ class Queue:
         """Slaves that run this task, in units of its weight."""
         return self.running / self.weight
 
+    def top_priority(self) -> int:
+        """The highest priority at which a call waits."""
+        return next(level.priority for level in self.busy_levels())
+
     def level(self, priority: int) -> Level:
         """The level of that priority, made if it is not there."""
         found = self.levels.get(priority)
@@ -213,7 +258,6 @@ class Queue:
                 yield level
 
     def learn(self, seconds: float) -> None:
-        """Take in how long a call took."""
-        self.served += seconds / self.weight
+        """Take in how long a call takes."""
         # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
         self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..ids import CallId
 
@@ -17,6 +17,68 @@ class _Plain:
 
 
 PLAIN: Final[Hashable] = _Plain()
+
+
+class Kind:
+    """What the scheduler knows of a provider; equal only to itself."""
+
+    __slots__ = ("keep", "max_holders", "name")
+
+    def __init__(self, name: str, *, max_holders: int | None = None, keep: int = 1) -> None:
+        self.name = name
+        self.max_holders = max_holders
+        """Slaves that may hold one of its resources at a time, for each of them; None: all."""
+        self.keep = keep
+        """How many of its resources a slave keeps."""
+
+    def __repr__(self) -> str:
+        return f"<Kind {self.name!r}>"
+
+
+class Provided(NamedTuple):
+    """The id of a resource that a provider makes. Every other id is plain: the scheduler only prefers who had it last."""
+
+    kind: Kind
+    args: tuple[Hashable, ...] = ()
+    inner: Provided | None = None
+    """The resource that the provider itself needs; who holds this one holds that one too."""
+
+    def __repr__(self) -> str:
+        return f"{self.kind.name}({', '.join(map(repr, self.args))})"
+
+
+def chain_of(resource: Hashable) -> Iterator[Hashable]:
+    """A resource and all that it needs, the innermost first."""
+    if isinstance(resource, Provided):
+        if resource.inner is not None:
+            yield from chain_of(resource.inner)
+        yield resource
+    elif resource is not PLAIN:
+        yield resource
+
+
+def kind_of(resource: Hashable) -> Kind | None:
+    """The kind of a provided resource; None for a plain id."""
+    return resource.kind if isinstance(resource, Provided) else None
+
+
+def surplus(held: Iterable[Hashable], keep: int) -> list[Hashable]:
+    """What a slave drops, of all that it holds in the order of its use, the longest unused first.
+
+    Of each kind it keeps the last `Kind.keep`, of plain ids the last `keep`, and whatever another one that stays needs.
+    """
+    left: dict[Kind | None, int] = {}
+    needed: set[Hashable] = set()
+    dropped: list[Hashable] = []
+    for resource in reversed(list(held)):
+        kind = kind_of(resource)
+        left.setdefault(kind, keep if kind is None else kind.keep)
+        if left[kind] > 0 or resource in needed:
+            left[kind] -= 1
+            needed.update(chain_of(resource))
+        else:
+            dropped.append(resource)
+    return dropped[::-1]
 
 
 class State(IntEnum):
@@ -46,6 +108,7 @@ class Call:
         "attempt",
         "blockers",
         "chunk",
+        "cost",
         "dependents",
         "id",
         "priority",
@@ -63,6 +126,7 @@ class Call:
         resource: Hashable = PLAIN,
         chunk: int = 0,
         size: int = 0,
+        cost: float = 0.0,
     ) -> None:
         self.id = id
         """Grows with every call, so it is the call's age too."""
@@ -74,6 +138,8 @@ class Call:
         """Calls that travel together, as the user wished; 0: as the scheduler sees fit."""
         self.size = size
         """Bytes of its arguments that travel."""
+        self.cost = cost
+        """How long it takes beside other calls of its queue, as the user guesses; higher goes first."""
         self.state: int = BLOCKED
         self.attempt = 0
         """How often it was sent."""

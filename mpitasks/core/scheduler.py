@@ -22,8 +22,11 @@ from typing import NamedTuple
 
 from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
-from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call
+from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
+from .prices import Prices
 from .slaves import IdleSlaves, Slave
+from .spread import Load, spread
+from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,15 @@ class Rules:
     late: float = 0.03
     """Seconds without an outcome after which a window is asked for what it has not begun."""
     keep: int = 1
-    """Resources that a slave keeps."""
+    """Plain ids that a slave keeps."""
     most_levels: int = 4
     """Priorities of a task that are remembered while nothing waits there."""
+    review_after: float = 0.01
+    """Seconds between two looks whether further slaves should acquire what others hold; more with many slaves."""
+    review_each: float = 1e-4
+    """The same, for each slave and each resource in demand: a look takes about a microsecond for each of them."""
+    review_share: int = 16
+    """Slaves and resources to be looked at for each decision: where many are made, a look need not wait."""
 
 
 class Send(NamedTuple):
@@ -73,8 +82,12 @@ class Ended(NamedTuple):
 class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
         self._rules = rules or Rules()
+        self.prices = prices or Prices()
+        """What acquisitions cost."""
+        self.tally = Tally()
+        """What was decided, and why."""
         self._queues: dict[str, Queue] = {}
         self._slaves: dict[Rank, Slave] = {}
         self._idle = IdleSlaves(self._rules.keep)
@@ -94,6 +107,14 @@ class Scheduler:
         self._most_alarms = 64
         self._untimed: list[Backlog] = []
         """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
+        self._occupied: dict[Provided, dict[Rank, Slave]] = {}
+        """Slaves that hold a resource with `max_holders`, or are about to, until they say that it is released."""
+        self._owed: dict[Hashable, None] = {}
+        """Resources to look at, since all their permitted holders may hold them and one of those is idle."""
+        self._review_at = inf
+        """When to look again whether further slaves should acquire what others hold; infinity: nobody waits for that."""
+        self._credit = 0
+        """Slaves and resources that may be looked at before that time."""
         self._now = 0.0
         self._virtual = 0.0
         """`Queue.served` of the queue chosen last: where a queue with new demand starts."""
@@ -104,7 +125,10 @@ class Scheduler:
 
     def queue_defined(self, name: str, *, max_slaves: int | None = None, weight: float = 1.0) -> None:
         """There is a task of that name; a second definition changes nothing."""
-        self._queues.setdefault(name, Queue(name, max_slaves, weight))
+        if name not in self._queues:
+            queue = self._queues[name] = Queue(name, max_slaves, weight)
+            queue.mean = self.prices.calls.get(name)
+            self.tally.queues[name] = OfQueue()
 
     def slave_joined(self, rank: Rank) -> None:
         """A slave is ready, and holds nothing.
@@ -116,6 +140,7 @@ class Scheduler:
             msg = f"slave {rank} joined, but it is here already: a rank joins again only after slave_lost({rank})"
             raise ValueError(msg)
         self._slaves[rank] = slave = Slave(rank)
+        self.tally.slaves[rank] = OfSlave()
         self._idle.add(slave)
 
     def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
@@ -138,19 +163,23 @@ class Scheduler:
         """A call can't be run, because of one that has failed before it was submitted."""
         call.state = ENDED
 
-    def calls_finished(self, rank: Rank, finished: Sequence[tuple[CallId, float]], now: float) -> list[Call]:
-        """A slave gave the outcomes of these calls, each with the seconds it took. Returns the calls.
+    def calls_finished(self, rank: Rank, finished: Sequence[tuple[CallId, float | None]], now: float) -> list[Call]:
+        """A slave gave the outcomes of these calls, each with the seconds it took; None: it was never begun.
+
+        Returns:
+            The calls.
 
         Raises:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
         calls = {call_id: slave.window[call_id] for call_id, _ in finished}
-        for call_id, seconds in dict(finished).items():
-            call = slave.window.pop(call_id)
-            call.state = ENDED
-            self._queues[call.queue].learn(seconds)
+        took = dict(finished)
+        for call_id in calls:
+            slave.window.pop(call_id).state = ENDED
         self.unfinished -= len(calls)
+        if slave.queue is not None:
+            self._learn(slave, slave.queue, [seconds for seconds in took.values() if seconds is not None])
         self._progress(slave, now)
         if not slave.window and slave.queue is not None:
             self._freed(slave)
@@ -185,10 +214,10 @@ class Scheduler:
         """The user gave up a call. Whether that was in time: before it was sent."""
         if call.state == WAITING:
             backlog = self._queues[call.queue].levels[call.priority].backlogs[call.resource]
-            was_oldest = backlog.head() is call
+            was_next = backlog.head() is call
             call.state = ENDED
             backlog.counted(-1)
-            if was_oldest or not backlog.count:
+            if was_next or not backlog.count:
                 self._settle(backlog)
         elif call.state != BLOCKED:
             return False
@@ -224,8 +253,30 @@ class Scheduler:
             self._progressed.pop(rank, None)
         for resource in list(slave.holds):
             self._drop(slave, resource)
+        for provided in list(slave.occupies):
+            self._vacate(slave, provided)
         self._requeue(calls)
         return calls
+
+    def resources_held(
+        self, rank: Rank, held: Iterable[Provided], acquired: Iterable[tuple[Provided, float]], now: float
+    ) -> None:
+        """A slave says what its providers hold for it now, in the order of use, and what they acquired, in how many seconds.
+
+        Raises:
+            KeyError: There is no such slave; nothing was changed.
+        """
+        slave = self._slaves[rank]
+        self._now = now
+        counts = self.tally.slaves[rank]
+        for provided, seconds in acquired:
+            self.prices.learn("", provided, seconds)
+            counts.acquisitions += 1
+            counts.acquiring += seconds
+            count = self.tally.resource(provided)
+            count.acquisitions += 1
+            count.acquiring += seconds
+        self._reconcile(slave, list(held))
 
     # ---------------------------------------------------------------- what is there
 
@@ -234,11 +285,16 @@ class Scheduler:
         """Whether a slave has nothing to do."""
         return len(self._idle) > 0
 
+    def learned(self) -> Prices:
+        """What was learned so far, for the scheduler of a later run."""
+        self.prices.calls.update({name: queue.mean for name, queue in self._queues.items() if queue.mean is not None})
+        return self.prices
+
     def waiting(self) -> list[Call]:
         """The calls that could be sent, of all tasks."""
         levels = (level for queue in self._demand.values() for level in queue.busy_levels())
         backlogs = (backlog for level in levels for backlog in level.backlogs.values())
-        return [call for backlog in backlogs for call in backlog.calls if call.state == WAITING]
+        return [call for backlog in backlogs for call in backlog.waiting()]
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
@@ -254,11 +310,9 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
-        while self._demand and len(self._idle):
-            order = self._assign()
-            if order is None:
-                break
-            orders.append(order)
+        orders.extend(self._assignments())
+        if self._demand and len(self._idle):
+            orders.extend(self._review())
         if self._progressed:
             orders.extend(self._refills())
         if 0 < len(self._idle) < len(self._slaves):
@@ -270,12 +324,22 @@ class Scheduler:
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
         due = self._alarms[0][0] if self._alarms else inf
+        if self._demand and len(self._idle):
+            due = min(due, self._review_at)
         if 0 < len(self._idle) < len(self._slaves):
             for late_at, _ in self._late_ones():
                 due = min(due, late_at)
         return due
 
     # ---------------------------------------------------------------- choosing
+
+    def _assignments(self) -> Iterator[Send]:
+        """Give calls to idle slaves, while there are both."""
+        while self._demand and len(self._idle):
+            order = (self._pay() if self._owed else None) or self._assign()
+            if order is None:
+                return
+            yield order
 
     def _assign(self) -> Send | None:
         """Give the most deserving call to the best idle slave."""
@@ -285,11 +349,36 @@ class Scheduler:
         self._virtual = level.queue.served
         sticky, fresh = level.sticky(self._is_ready), level.fresh(self._is_free)
         if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
-            slave = self._idle.holder(sticky.resource)
+            slave = self._ready(sticky.resource)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            return self._grant(slave, sticky)
+            return self._grant(slave, sticky, STICKY)
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
-        return self._grant(self._idle.pick(self._wanted), fresh)
+        return self._grant(self._idle.pick(self._wanted), fresh, self._why_fresh(fresh))
+
+    def _why_fresh(self, backlog: Backlog) -> str:
+        """Why any slave may take the next call of this backlog."""
+        if backlog.resource is PLAIN:
+            return PLAIN_CALL
+        if backlog.resource not in self._holders:
+            return NEW
+        return OVERDUE if backlog.overdue else DUPLICATED
+
+    def _pay(self) -> Send | None:
+        """Give a call to an idle slave that may run nothing else: nobody further may hold what the call needs."""
+        while self._owed:
+            resource = next(iter(self._owed))
+            due = [
+                backlog
+                for backlog in self._wanted.get(resource, ())
+                if backlog.count and not backlog.level.queue.is_full and self._is_ready(backlog)
+            ]
+            if self._is_exhausted(resource) and due:
+                backlog = min(due, key=lambda one: (-one.level.priority, one.age()))
+                slave = self._ready(backlog.resource)
+                assert slave is not None  # noqa: S101  that is what `_is_ready` means
+                return self._grant(slave, backlog, OWED)
+            del self._owed[resource]
+        return None
 
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""
@@ -327,18 +416,105 @@ class Scheduler:
         return None
 
     def _is_free(self, backlog: Backlog) -> bool:
-        """Any slave may take the oldest call of this backlog: nobody holds its resource, or it waited long enough."""
-        return backlog.overdue or backlog.resource not in self._holders
+        """Any slave may take the next call of this backlog: nobody holds its resource, or it waited long enough."""
+        resource = backlog.resource
+        if not (resource not in self._holders or backlog.overdue or backlog.extra):
+            return False
+        return not any(map(self._is_exhausted, chain_of(resource))) if isinstance(resource, Provided) else True
 
     def _is_ready(self, backlog: Backlog) -> bool:
         """An idle slave holds the resource of this backlog."""
-        return self._idle.holder(backlog.resource) is not None
+        return self._ready(backlog.resource) is not None
+
+    def _ready(self, resource: Hashable) -> Slave | None:
+        """The idle slave that holds this resource; or else, if nobody further may hold what it needs, one that holds that."""
+        slave = self._idle.holder(resource)
+        if slave is None and isinstance(resource, Provided) and resource.inner is not None and not self._is_exhausted(resource):
+            chain = [inner for inner in chain_of(resource.inner) if self._is_exhausted(inner)]
+            return self._idle.holder(chain[-1]) if chain else None
+        return slave
+
+    def _is_exhausted(self, resource: Hashable) -> bool:
+        """As many slaves as may hold this resource do."""
+        if not isinstance(resource, Provided) or resource.kind.max_holders is None:
+            return False
+        return len(self._occupied.get(resource, ())) >= resource.kind.max_holders
 
     def _waited_long(self, backlog: Backlog, sticky: Backlog) -> bool:
         """A call behind what slaves hold has waited long enough to go before it."""
         mine, its = backlog.head(), sticky.head()
         older = mine is not None and its is not None and mine.id < its.id
         return older and self._now - backlog.since > self._rules.patience
+
+    # ---------------------------------------------------------------- what others hold
+
+    def _review(self) -> Iterator[Send]:
+        """Let idle slaves acquire what others hold, where that ends the waiting calls sooner."""
+        if not self.prices or not self._holders:
+            return
+        things = len(self._slaves) + len(self._wanted)
+        self._credit += self._rules.review_share
+        pause = max(self._rules.review_after, things * self._rules.review_each)
+        self._review_at = min(self._review_at, self._now + pause)
+        if self._credit < things and self._now < self._review_at:
+            return
+        self._credit, self._review_at = 0, inf
+        backlogs = self._spread()
+        if backlogs:
+            yield from self._assignments()
+        for backlog in backlogs:
+            backlog.extra = 0
+
+    def _spread(self) -> list[Backlog]:
+        """The backlogs that further slaves may take from now."""
+        spare = len(self._idle)
+        chosen: list[Backlog] = []
+        for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
+            slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)
+            if queue.mean is None or slaves < 1:
+                continue
+            priced = self._priced(queue, queue.mean)
+            for place in spread([load for _, load in priced], slaves):
+                backlog = priced[place][0]
+                backlog.extra += 1
+                backlog.level.offer_fresh(backlog)
+                chosen.append(backlog)
+                spare -= 1
+        return chosen
+
+    def _priced(self, queue: Queue, mean: float) -> list[tuple[Backlog, Load]]:
+        """The backlogs of a queue that wait for holders, where it is known what a further one costs."""
+        found: list[tuple[Backlog, Load]] = []
+        for level in queue.busy_levels():
+            for backlog in level.backlogs.values():
+                holders = self._holders.get(backlog.resource)
+                price = self.prices.of(queue.name, backlog.resource) if holders and backlog.count else None
+                if holders and price is not None:
+                    ahead = sum(self._ahead(slave) for slave in holders.values())
+                    room = min(backlog.count, self._room(backlog.resource))
+                    found.append((backlog, Load(ahead + backlog.count * mean, len(holders), price, room)))
+        return found
+
+    def _ahead(self, slave: Slave) -> float:
+        """Seconds until a slave has done its window. What is late by some time is expected to take that much longer."""
+        if slave.queue is None:
+            return 0.0
+        price = self.prices.of(slave.queue.name, slave.resource) if slave.taking else None
+        expected = (price or 0.0) + len(slave.window) * (slave.queue.mean or 0.0)
+        return abs(slave.progress_at + expected - self._now)
+
+    def _room(self, resource: Hashable) -> int:
+        """How many slaves more may hold this."""
+        room = len(self._slaves)
+        for one in chain_of(resource):
+            if isinstance(one, Provided) and one.kind.max_holders is not None:
+                room = min(room, one.kind.max_holders - len(self._occupied.get(one, ())))
+        return room
+
+    def _patience(self, backlog: Backlog) -> float:
+        """Seconds that a call waits for a holder: longer where another acquisition takes longer."""
+        price = self.prices.of(backlog.level.queue.name, backlog.resource)
+        return self._rules.patience if price is None else max(self._rules.patience, price)
 
     # ---------------------------------------------------------------- windows
 
@@ -358,9 +534,9 @@ class Scheduler:
             slaves = min(slaves, queue.max_slaves)
         return -(-queue.waiting // max(1, slaves))
 
-    def _grant(self, slave: Slave, backlog: Backlog) -> Send:
+    def _grant(self, slave: Slave, backlog: Backlog, reason: str) -> Send:
         """Fill the window of that slave from that backlog."""
-        queue = backlog.level.queue
+        queue, came_from = backlog.level.queue, slave.came_from
         most = self._window_size(queue, backlog) - len(slave.window)
         head = backlog.head()
         if not (head is not None and head.chunk):
@@ -373,13 +549,18 @@ class Scheduler:
             slave.resource = backlog.resource
             slave.deep = (self._deep if backlog.resource is PLAIN else self._deep_held).setdefault(queue, {})
             if backlog.resource is not PLAIN:
-                self._hold(slave, backlog.resource)
+                self._take_up(slave, backlog.resource)
         for call in calls:
             call.state = SENT
             call.attempt += 1
             slave.window[call.id] = call
         self._progress(slave, self._now)
+        backlog.extra = max(0, backlog.extra - 1)
         self._settle(backlog)
+        lent_from = came_from.name if came_from is not None and came_from is not queue else ""
+        self.tally.decided(
+            Decision(self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from)
+        )
         return Send(slave.rank, calls)
 
     def _refills(self) -> Iterator[Send]:
@@ -391,7 +572,7 @@ class Scheduler:
                 continue
             backlog = self._continues(slave, queue)
             if backlog is not None and len(slave.window) <= self._window_size(queue, backlog) // 2:
-                yield self._grant(slave, backlog)
+                yield self._grant(slave, backlog, PLAIN_CALL if backlog.resource is PLAIN else STICKY)
 
     def _continues(self, slave: Slave, queue: Queue) -> Backlog | None:
         """The backlog that this slave would be given again, were it idle."""
@@ -399,6 +580,8 @@ class Scheduler:
         backlog = level.backlogs.get(slave.resource)
         if backlog is None or not backlog.count:
             return None
+        if any(self._is_exhausted(held) for held in slave.holds if held in self._wanted):
+            return None if not self._is_exhausted(slave.resource) else backlog
         fresh = level.fresh(self._is_free)
         if backlog is level.plain:
             if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
@@ -450,7 +633,7 @@ class Scheduler:
 
     def _late_held(self, slave: Slave) -> float:
         """When to ask a slave for calls that need what it holds: once another holder is idle, or none came for long."""
-        found = self._idle.holder(slave.resource) is not None
+        found = self._ready(slave.resource) is not None
         return slave.progress_at + (self._rules.late if found else self._rules.patience)
 
     # ---------------------------------------------------------------- bookkeeping
@@ -459,9 +642,7 @@ class Scheduler:
         """A call may run: it waits in its queue."""
         call.state = WAITING
         backlog = self._backlog_of(call)
-        backlog.calls.append(call)
-        backlog.counted(1)
-        if backlog.count == 1:
+        if backlog.add(call):
             self._new_head(backlog)
 
     def _requeue(self, calls: list[Call]) -> None:
@@ -491,14 +672,15 @@ class Scheduler:
         if backlog.count:
             self._new_head(backlog)
             return
-        backlog.calls.clear()
+        backlog.clear()
         level, queue = backlog.level, backlog.level.queue
         if backlog.resource is not PLAIN:
             del level.backlogs[backlog.resource]
-            wanted = self._wanted[backlog.resource]
-            del wanted[backlog]
-            if not wanted:
-                del self._wanted[backlog.resource]
+            for resource in chain_of(backlog.resource):
+                wanted = self._wanted[resource]
+                del wanted[backlog]
+                if not wanted:
+                    del self._wanted[resource]
         if not level.count and len(queue.order) > self._rules.most_levels:
             queue.drop_level(level)
         if not queue.waiting:
@@ -511,7 +693,10 @@ class Scheduler:
         backlog.overdue = False
         if backlog.resource is PLAIN:
             return
-        self._wanted.setdefault(backlog.resource, {})[backlog] = None
+        for resource in chain_of(backlog.resource):
+            self._wanted.setdefault(resource, {})[backlog] = None
+            if self._is_exhausted(resource):
+                self._owed[resource] = None
         if self._is_free(backlog):
             backlog.level.offer_fresh(backlog)
         if self._is_ready(backlog):
@@ -529,7 +714,7 @@ class Scheduler:
         head = backlog.head()
         if head is not None and not backlog.alarm:
             backlog.alarm = True
-            heappush(self._alarms, (backlog.since + self._rules.patience, head.id, backlog))
+            heappush(self._alarms, (backlog.since + self._patience(backlog), head.id, backlog))
             if len(self._alarms) > self._most_alarms:
                 self._sweep_alarms()
 
@@ -547,7 +732,7 @@ class Scheduler:
             backlog.alarm = False
             if not backlog.count or self._is_free(backlog):
                 continue
-            if backlog.since + self._rules.patience <= self._now:  # rounded as the alarm was, or it would ring for ever
+            if backlog.since + self._patience(backlog) <= self._now:  # rounded as the alarm was, or it would ring for ever
                 backlog.overdue = True
                 backlog.level.offer_fresh(backlog)
             else:
@@ -566,30 +751,95 @@ class Scheduler:
         slave.queue.running -= 1
         slave.queue = None
         self._progressed.pop(slave.rank, None)
+        self._is_idle(slave)
+
+    def _is_idle(self, slave: Slave) -> None:
+        """A slave may take calls; some may have waited for it."""
         self._idle.add(slave)
         for resource in slave.holds:
             for backlog in self._wanted.get(resource, ()):
                 backlog.level.offer_sticky(backlog)
+            if self._is_exhausted(resource):
+                self._owed[resource] = None
+
+    def _learn(self, slave: Slave, queue: Queue, seconds: list[float]) -> None:
+        """Take in how long calls took; the first one with a plain id tells what it costs to take that up."""
+        counts = self.tally.slaves[slave.rank]
+        for each in seconds:
+            queue.served += each / queue.weight
+            was_taking, slave.taking = slave.taking, False
+            if was_taking and not isinstance(slave.resource, Provided):
+                slave.first = slave.resource, each
+                continue
+            if slave.first is not None and slave.first[0] == slave.resource:
+                self.prices.learn(queue.name, slave.resource, slave.first[1] - each)
+                slave.first = None
+            queue.learn(each)
+        used = sum(seconds)
+        counts.calls += len(seconds)
+        counts.seconds += used
+        self.tally.queues[queue.name].took(len(seconds), used)
+
+    def _take_up(self, slave: Slave, resource: Hashable) -> None:
+        """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
+        slave.taking = resource not in slave.holds
+        if slave.taking and not isinstance(resource, Provided):
+            self.tally.resource(resource).acquisitions += 1
+        for one in chain_of(resource):
+            slave.holds.pop(one, None)
+            slave.holds[one] = None
+            self._hold(slave, one)
+        for one in surplus(slave.holds, self._rules.keep):
+            self._drop(slave, one)
 
     def _hold(self, slave: Slave, resource: Hashable) -> None:
-        """A slave takes up a resource, and drops the longest unused one if it then holds too many."""
-        slave.holds.pop(resource, None)
-        slave.holds[resource] = None
+        """A slave is among the holders of a resource."""
         holders = self._holders.setdefault(resource, {})
         if not holders:  # until now any slave could take the calls that need it; now they wait for this one
             for backlog in self._wanted.get(resource, ()):
                 self._set_alarm(backlog)
         holders[slave.rank] = slave
-        while len(slave.holds) > self._rules.keep:
-            self._drop(slave, next(iter(slave.holds)))
+        if isinstance(resource, Provided) and resource.kind.max_holders is not None:
+            slave.occupies[resource] = None
+            self._occupied.setdefault(resource, {})[slave.rank] = slave
 
     def _drop(self, slave: Slave, resource: Hashable) -> None:
         """A slave holds that resource no longer; if it was the last, any slave may take its calls."""
         del slave.holds[resource]
+        self._idle.dropped(slave, resource)
         holders = self._holders[resource]
         del holders[slave.rank]
-        if holders:
-            return
-        del self._holders[resource]
+        if not holders:
+            del self._holders[resource]
+            self._offer(resource)
+
+    def _vacate(self, slave: Slave, resource: Provided) -> None:
+        """A slave has released a resource with `max_holders`: another may hold it now."""
+        del slave.occupies[resource]
+        occupied = self._occupied[resource]
+        del occupied[slave.rank]
+        if not occupied:
+            del self._occupied[resource]
+        self._offer(resource)
+
+    def _offer(self, resource: Hashable) -> None:
+        """Further slaves may take the calls that need this."""
         for backlog in self._wanted.get(resource, ()):
-            backlog.level.offer_fresh(backlog)
+            if backlog.resource is not PLAIN and self._is_free(backlog):
+                backlog.level.offer_fresh(backlog)
+
+    def _reconcile(self, slave: Slave, held: list[Provided]) -> None:
+        """What a slave says that it holds is true, but for what its window will make it acquire."""
+        is_idle = slave.queue is None
+        true: dict[Hashable, None] = dict.fromkeys([*held, *(chain_of(slave.resource) if slave.window else ())])
+        for gone in [one for one in slave.holds if isinstance(one, Provided) and one not in true]:
+            self._drop(slave, gone)
+        if is_idle:
+            self._idle.remove(slave)
+        slave.holds = {**{one: None for one in slave.holds if one not in true}, **true}
+        for resource in true:
+            self._hold(slave, resource)
+        for provided in [one for one in slave.occupies if one not in true]:
+            self._vacate(slave, provided)
+        if is_idle:
+            self._is_idle(slave)

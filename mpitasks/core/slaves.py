@@ -7,13 +7,26 @@ from itertools import islice
 
 from ..ids import CallId, Rank
 from .backlog import Queue
-from .calls import Call
+from .calls import Call, Provided
 
 
 class Slave:
     """One slave: its window and the resources it holds."""
 
-    __slots__ = ("asked_back", "came_from", "deep", "holds", "progress_at", "queue", "rank", "resource", "window")
+    __slots__ = (
+        "asked_back",
+        "came_from",
+        "deep",
+        "first",
+        "holds",
+        "occupies",
+        "progress_at",
+        "queue",
+        "rank",
+        "resource",
+        "taking",
+        "window",
+    )
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
@@ -26,7 +39,13 @@ class Slave:
         self.resource: Hashable = None
         """What the calls in the window need."""
         self.holds: dict[Hashable, None] = {}
-        """Resources it keeps, the longest unused first."""
+        """Resources it will keep when its window has ended, the longest unused first."""
+        self.occupies: dict[Provided, None] = {}
+        """Resources with `max_holders` that it holds, or is about to, until it says that it has released them."""
+        self.taking = False
+        """It has taken up the resource of its window, and given no outcome since."""
+        self.first: tuple[Hashable, float] | None = None
+        """The plain id taken up last, and the seconds of its first call; None once a later call was compared with it."""
         self.deep: dict[Rank, Slave] = {}
         """Where it stands while calls wait behind another in its window."""
         self.progress_at = 0.0
@@ -70,6 +89,12 @@ class IdleSlaves:
         """The idle slave that holds this resource and ended last."""
         holders = self._holders.get(resource)
         return next(reversed(holders.values())) if holders else None
+
+    def dropped(self, slave: Slave, resource: Hashable) -> None:
+        """A slave, perhaps an idle one, holds this no longer."""
+        holders = self._holders.get(resource)
+        if holders is not None and holders.pop(slave.rank, None) is not None and not holders:
+            del self._holders[resource]
 
     def last(self) -> Slave:
         """The slave that ended last."""

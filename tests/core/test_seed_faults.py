@@ -116,12 +116,12 @@ def test_all_slaves_move_at_once(world_of: Callable[..., World], slaves: int) ->
 @pytest.mark.parametrize("slaves", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize("order", ["1231231231", "3311222131", "1112223331"])
 def test_each_resource_is_loaded_once(slaves: int, order: str) -> None:
-    """Three resources are loaded three times, however many slaves there are and however the calls are mixed."""
-    world = World(slaves)
+    """Three resources that take long are loaded three times, however many slaves there are and in whatever order."""
+    world = World(slaves, patience=5000.0)
     world.queue("a")
     for resource in order:
         world.submit("a", resource=resource)
-    world.run(len(order) + 1.0, lambda _: 1.0)
+    world.run(2000.0, lambda _: 1.0, acquiring=300.0)
     assert (world.loads, world.unfinished()) == ({"1": 1, "2": 1, "3": 1}, [])
 
 

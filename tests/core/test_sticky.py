@@ -38,12 +38,12 @@ def test_a_call_goes_to_the_idle_slave_that_holds_its_resource(world_of: Callabl
 
 
 def test_a_resource_is_kept_until_its_work_runs_out(world_of: Callable[..., World]) -> None:
-    """Each resource is acquired once, if the slaves can run all its calls one after the other."""
-    world = world_of(slaves=2)
+    """Each resource is acquired once, if that takes long beside all its calls."""
+    world = world_of(slaves=2, patience=500.0)
     world.queue("a")
     for resource in "xyzxyzxyzxyz":
         world.submit("a", resource=resource)
-    world.run(20.0, lambda _: 1.0)
+    world.run(2000.0, lambda _: 1.0, acquiring=300.0)
     assert (world.loads, world.unfinished()) == ({"x": 1, "y": 1, "z": 1}, [])
 
 

@@ -89,6 +89,8 @@ class World:
         """What each slave keeps, the longest unused first."""
         self.loads: Counter[Hashable] = Counter()
         """How often each resource had to be acquired."""
+        self.first: set[str] = set()
+        """The calls for which a resource had to be acquired."""
         self.sent: list[Sent] = []
         self.ended: list[str] = []
         self.after: dict[str, list[str]] = {}
@@ -243,12 +245,13 @@ class World:
         rank = int(send.rank)
         if not self.windows[rank]:
             self._begun[rank] = self.now
-            self._hold(rank, send.calls[0].resource)
+            self._hold(rank, send.calls[0])
         names = _names(send)
         self.windows[rank] += names
         self.sent += [Sent(self.now, rank, name) for name in names]
 
-    def _hold(self, rank: int, resource: Hashable) -> None:
+    def _hold(self, rank: int, call: Call) -> None:
+        resource = call.resource
         if resource is PLAIN:
             return
         held = self.holds[rank]
@@ -256,6 +259,7 @@ class World:
             held.remove(resource)
         else:
             self.loads[resource] += 1
+            self.first.add(str(call))
         held.append(resource)
         del held[: -self.rules.keep]
 
@@ -283,11 +287,23 @@ class World:
 
     # ---------------------------------------------------------------- virtual time
 
-    def run(self, seconds: float, lasts: Callable[[str], float], refill: Callable[[], None] | None = None) -> Counter[str]:
-        """Play the farm for so long; a call lasts as long as `lasts(name)` says. Returns slave seconds by queue.
+    def run(
+        self,
+        seconds: float,
+        lasts: Callable[[str], float],
+        refill: Callable[[], None] | None = None,
+        *,
+        acquiring: float = 0.0,
+    ) -> Counter[str]:
+        """Play the farm for so long. Returns slave seconds by queue.
 
-        `refill` is called before each decision, to submit more.
+        A call lasts as long as `lasts(name)` says, and the first one with a resource that its slave does not hold takes
+        `acquiring` seconds more. `refill` is called before each decision, to submit more.
         """
+
+        def last(name: str) -> float:
+            return lasts(name) + (acquiring if name in self.first else 0.0)
+
         end = self.now + seconds
         used: Counter[str] = Counter()  # of floats
         due: list[tuple[float, int, str]] = []
@@ -299,7 +315,7 @@ class World:
             for rank, window in self.windows.items():
                 if window and planned.get(rank) != window[0]:
                     planned[rank] = window[0]
-                    heappush(due, (self._begun[rank] + lasts(window[0]), rank, window[0]))
+                    heappush(due, (self._begun[rank] + last(window[0]), rank, window[0]))
             at = min(due[0][0] if due else inf, self.scheduler.deadline())
             for queue in {self.calls[name].queue for name in planned.values()}:
                 used[queue] += self.running(queue) * (min(at, end) - self.now)  # type: ignore[assignment]
@@ -310,7 +326,7 @@ class World:
             while due and due[0][0] <= at:
                 _, rank, name = heappop(due)
                 del planned[rank]
-                self.finish(rank, seconds=lasts(name))
+                self.finish(rank, seconds=last(name))
 
     def _obey_all(self) -> None:
         """Carry out orders, and answer take-backs at once, until there is nothing more to do."""

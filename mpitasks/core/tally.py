@@ -1,0 +1,127 @@
+"""What has been decided, and why, in counts and words."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..ids import CallId, Rank
+from .calls import PLAIN
+
+PLAIN_CALL = "plain"
+STICKY = "sticky"
+NEW = "new"
+DUPLICATED = "duplicated"
+OVERDUE = "overdue"
+OWED = "owed"
+
+REASONS = {
+    PLAIN_CALL: "needs no resource",
+    STICKY: "the slave holds the resource",
+    NEW: "nobody held the resource",
+    DUPLICATED: "others hold the resource, but acquiring it once more ends its calls sooner",
+    OVERDUE: "others hold the resource, but the call has waited long enough",
+    OWED: "all slaves that may hold the resource hold it, so they run nothing else",
+}
+"""Why a window went where it went."""
+
+LATEST = 256
+MOST_RESOURCES = 10_000
+
+
+class Decision(NamedTuple):
+    """One window, and why it went to that slave."""
+
+    time: float
+    """Seconds on the clock of the scheduler."""
+    rank: Rank
+    queue: str
+    resource: Hashable
+    """What the calls need; `PLAIN` for nothing."""
+    first: CallId
+    calls: int
+    reason: str
+    """One of `REASONS`."""
+    lent_from: str
+    """The queue whose calls the slave ran before, if it was another."""
+
+
+@dataclass(slots=True)
+class OfQueue:
+    """What a queue did."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    """Calls sent, by reason."""
+    windows: int = 0
+    ended: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    """Slave seconds in its calls."""
+    lent_from: Counter[str] = field(default_factory=Counter)
+    """Slaves that came from another queue, by that queue."""
+
+    def took(self, calls: int, seconds: float) -> None:
+        """So many calls have ended."""
+        self.ended += calls
+        self.seconds += seconds
+
+
+@dataclass(slots=True)
+class OfSlave:
+    """What a slave did."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    """In calls."""
+    acquisitions: int = 0
+    acquiring: float = 0.0
+    """Seconds in providers."""
+    moves: int = 0
+    """How often it came from one queue to another."""
+
+
+@dataclass(slots=True)
+class OfResource:
+    """What became of a resource."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    """Calls sent, by reason."""
+    acquisitions: int = 0
+    """By providers; of a plain id, how often a slave took it up."""
+    acquiring: float = 0.0
+    """Seconds in providers."""
+
+
+class Tally:
+    """Everything that was counted."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, OfQueue] = {}
+        self.slaves: dict[Rank, OfSlave] = {}
+        self.resources: OrderedDict[Hashable, OfResource] = OrderedDict()
+        """Those used last: a sweep over a million files must not fill the memory."""
+        self.latest: deque[Decision] = deque(maxlen=LATEST)
+
+    def resource(self, resource: Hashable) -> OfResource:
+        """The counts of that resource, made if there are none."""
+        found = self.resources.get(resource)
+        if found is None:
+            found = self.resources[resource] = OfResource()
+            if len(self.resources) > MOST_RESOURCES:
+                self.resources.popitem(last=False)
+        return found
+
+    def decided(self, decision: Decision) -> None:
+        """A window leaves."""
+        _, rank, name, resource, _, calls, reason, lent_from = decision
+        queue = self.queues[name]
+        queue.calls[reason] += calls
+        queue.windows += 1
+        if lent_from:
+            queue.lent_from[lent_from] += 1
+            self.slaves[rank].moves += 1
+        if resource is not PLAIN:
+            self.resource(resource).calls[reason] += calls
+        self.latest.append(decision)
