@@ -79,7 +79,7 @@ def _with_folder(arguments: Sequence[str]) -> list[str]:
     """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
     words: list[str] = []
     for place, word in enumerate(arguments):
-        if word.startswith("-m") or not (word.startswith("-") or words[-1:] == ["-n"]):
+        if word == "-m" or not (word.startswith("-") or words[-1:] == ["-n"]):
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)
     return words

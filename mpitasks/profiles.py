@@ -99,8 +99,11 @@ def added_up_here() -> Iterator[None]:
 @contextmanager
 def added_up(folder: Path) -> Iterator[None]:
     """Remove the files of an earlier run; at the end, sum up those of this one."""
-    for path in [*_of_ranks(folder), folder / "all.prof"]:
-        path.unlink(missing_ok=True)
+    try:
+        for path in [*_of_ranks(folder), folder / "all.prof"]:
+            path.unlink(missing_ok=True)
+    except OSError as error:  # on rank 0, the slaves wait by now: to raise would leave them alone
+        print(f"mpitasks: profiles of an earlier run in {folder} can't be removed: {error}", file=sys.stderr)
     try:
         yield
     finally:
