@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "--profile",
         type=Path,
         metavar="FOLDER",
-        help=f"run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into this folder; "
-        f"alone: {profiles.USUAL_FOLDER}/",
+        help="run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into "
+        f"{profiles.USUAL_FOLDER}/, or the folder of --profile=FOLDER",
     )
     # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(

@@ -131,7 +131,7 @@ def _add_up(folder: Path) -> None:
     Stats(*map(str, paths)).dump_stats(total)
     main, slaves = [path for path in paths if path.stem == "rank-0"], [path for path in paths if path.stem != "rank-0"]
     shown = Stats(*map(str, slaves or main), stream=sys.stderr).strip_dirs().sort_stats("tottime")
-    print(f"mpitasks: profiles in {folder}: {_told('main', main)}; {_told('calls', slaves)}", file=sys.stderr)
+    print(f"mpitasks: profiles in {folder}: {_told('main', main)}; {_told('calls of slaves', slaves)}", file=sys.stderr)
     functions = shown.get_print_list([SHOWN])[1]
     shown.print_title()
     for function in functions:
@@ -144,6 +144,6 @@ def _told(what: str, paths: list[Path]) -> str:
     from pstats import Stats  # noqa: PLC0415  as above
 
     if not paths:
-        return f"no {what} on ranks of their own" if what == "calls" else "none of main"
+        return f"no profile of {what}"
     seconds = Stats(*map(str, paths)).get_stats_profile().total_tt
-    return f"{what} {seconds:.3f} s on {f'{len(paths)} slaves' if what == 'calls' else 'rank 0'}"
+    return f"{what} {seconds:.3f} s on {len(paths)} rank{'s'[: len(paths) > 1]}"

@@ -86,8 +86,8 @@ def test_all_ranks_of_this_run_are_added_up(tmp_path: Path, capsys: pytest.Captu
     )
     said = capsys.readouterr().err
     assert f"mpitasks: profiles in {tmp_path}: main 0.00" in said
-    assert " s on rank 0; calls 0.00" in said
-    assert " s on 2 slaves\n" in said
+    assert " s on 1 rank; calls of slaves 0.00" in said
+    assert " s on 2 ranks\n" in said
     assert "      110    0.000" in said  # slaves alone: main's waiting would stand above all else
 
 

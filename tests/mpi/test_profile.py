@@ -91,7 +91,7 @@ def test_every_rank_leaves_a_profile_and_the_launcher_their_sum(mpiexec: Mpiexec
         ended = running.wait()
     assert (ended.returncode, ended.stdout) == (0, "70210\n"), ended.stderr
     check(app.parent / "profile", 3)
-    assert "on rank 0; calls " in ended.stderr
+    assert "s on 1 rank; calls of slaves " in ended.stderr
     assert "(square)" in ended.stderr
     assert f"python -m pstats {app.parent / 'profile' / 'all.prof'}" in ended.stderr
 
