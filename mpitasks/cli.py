@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import launch
+from . import launch, profiles
 from .errors import MpiTasksError
 from .version import __version__
 
@@ -17,6 +17,7 @@ _EPILOG = """\
 examples:
   python -m mpitasks -n 4 app.py --depth 3     app.py on 4 ranks: rank 0 runs main, 3 are slaves
   python -m mpitasks -n 4 -m app               the same for a module or package
+  python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
   python -m mpitasks bench                     how fast calls are on this machine
 
 The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIGTERM end the run in order: queued calls are
@@ -30,12 +31,14 @@ def main(arguments: Sequence[str]) -> int:
         from .bench import main as bench  # noqa: PLC0415  only who measures needs it
 
         return bench(arguments[1:])
-    given = _parser().parse_args(arguments)
+    given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
         program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
+    if given.profile:
+        os.environ[profiles.FOLDER] = str(given.profile.absolute())
     try:
         return _start(program, given.n)
     except MpiTasksError as error:
@@ -46,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
-        usage="python -m mpitasks [-n N] (app.py | -m MODULE) [arguments]\n       python -m mpitasks bench [--help]",
+        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] (app.py | -m MODULE) [arguments]\n"
+        "       python -m mpitasks bench [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2"
     )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FOLDER",
+        help="run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into "
+        f"{profiles.USUAL_FOLDER}/, or the folder of --profile=FOLDER",
+    )
     # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(
         "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
@@ -62,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
     return parser
+
+
+def _with_folder(arguments: Sequence[str]) -> list[str]:
+    """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
+    words: list[str] = []
+    for place, word in enumerate(arguments):
+        if word == "-m" or not (word.startswith("-") or words[-1:] == ["-n"]):
+            return [*words, *arguments[place:]]  # from here on they are the program's
+        words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)
+    return words
 
 
 def _ranks(text: str) -> int:

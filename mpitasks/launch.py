@@ -23,11 +23,12 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from . import profiles
 from .errors import StartError
 
 CONTROL = "MPITASKS_CONTROL"
@@ -134,10 +135,23 @@ def start(arguments: Sequence[str], ranks: int) -> int:
     for line in why:
         print(f"mpitasks: {line}", file=sys.stderr)
     command = [mpiexec, *flags, "-n", str(ranks), sys.executable, *arguments]
-    with tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
+    with _profiles_added_up(), tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
         inherited = {name: value for name, value in os.environ.items() if name != RANK}
         environment = {SESSIONS: control, **inherited, **variables, CONTROL: control, STARTED: str(ranks)}
         return _Minder(Path(control)).run(command, environment)
+
+
+def _profiles_added_up() -> AbstractContextManager[None]:
+    """Within, ranks may write profiles, if some are wanted."""
+    folder = profiles.wanted_in()
+    if folder is None:
+        return nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"no folder for profiles can be made at {str(folder)!r}: {error}; give another: --profile=FOLDER"
+        raise StartError(msg) from error
+    return profiles.added_up(folder)
 
 
 def say_where(grace: float) -> None:
@@ -221,6 +235,9 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
     if ranks > usable_cores() and not any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")):
         flags = ["--map-by", ":OVERSUBSCRIBE"]
         why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
+    if profiles.wanted_in():
+        flags += ["-x", profiles.FOLDER]
+        why.append(f"mpiexec gets -x {profiles.FOLDER}, so that ranks on other hosts hear of it")
     return flags, variables, why
 
 

@@ -23,20 +23,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import iscoroutine
 from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import farm, futures, guard, handshake, launch, output
+from . import farm, futures, guard, handshake, launch, output, profiles
 from .context import inside_a_call
 from .errors import StartError
 from .runtime import backoff, logs
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
+from .runtime.profiled import ProfiledSlave
 from .runtime.slave import Slave
+from .transport.base import Transport
 from .transport.local import local_world
 
 T = TypeVar("T")
@@ -220,9 +222,15 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], gra
         grace: Seconds for running calls, if main fails.
         give_up: What to do about slaves that can't leave.
     """
-    with _serving(master), collecting_less_often(), logs.records_with_rank(0), master.interrupts.installed():
+    with (
+        _profiles_added_up(),
+        _serving(master),
+        collecting_less_often(),
+        logs.records_with_rank(0),
+        master.interrupts.installed(),
+    ):
         try:
-            value = _call_main(main, args)
+            value = profiles.call_main(_call_main, main, args)
             master.finish()
         except BaseException as error:
             try:
@@ -233,6 +241,11 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], gra
             raise
         _let_go(master, None, give_up)
     return value
+
+
+def _profiles_added_up() -> AbstractContextManager[None]:
+    """Add up here, unless mpitasks has started mpiexec and will."""
+    return nullcontext() if launch.STARTED in os.environ else profiles.added_up_here()
 
 
 def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> None:
@@ -312,9 +325,17 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
     _ended_under_mpi.append("begun")
     transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
     if comm.Get_rank() != 0:
-        _serve(Slave(transport, host=socket.gethostname(), is_orphan=is_orphan))
+        _serve(_new_slave(transport, is_orphan))
     launch.say_where(grace)
     return _run_rank_0(Master(transport, is_orphan=is_orphan), main, args, grace)
+
+
+def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
+    """The slave that this rank is to be."""
+    host, profile = socket.gethostname(), profiles.of_this_process()
+    if profile is None:
+        return Slave(transport, host=host, is_orphan=is_orphan)
+    return ProfiledSlave(transport, host=host, is_orphan=is_orphan, profile=profile)
 
 
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI

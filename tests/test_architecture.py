@@ -65,17 +65,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
+    "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
     # Who starts what.
-    "launch": set(),
+    "profiles": set(),
+    "launch": {"profiles"},
     "handshake": {"registry"},
     "guard": {"handshake", "launch"},
     "session": {
-        *("context", "farm", "futures", "guard", "handshake", "launch", "transport.local", "transport.mpi"),
+        *("context", "farm", "futures", "guard", "handshake", "launch", "profiles"),
+        *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
+        "runtime.profiled",
     },
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench"},
+    "cli": {"launch", "bench", "profiles"},
 }
 
 FOR_TYPES_ALONE = {
