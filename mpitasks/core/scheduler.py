@@ -48,6 +48,8 @@ class Rules:
     """Plain ids that a slave keeps."""
     most_levels: int = 4
     """Priorities of a task that are remembered while nothing waits there."""
+    least_price: float = 1e-3
+    """Seconds that a further acquisition costs at least: a window has to travel, and short calls measure noise."""
     review_after: float = 0.01
     """Seconds between two looks whether further slaves should acquire what others hold; more with many slaves."""
     review_each: float = 1e-4
@@ -492,6 +494,7 @@ class Scheduler:
                 if holders and price is not None:
                     ahead = sum(self._ahead(slave) for slave in holders.values())
                     room = min(backlog.count, self._room(backlog.resource))
+                    price = max(price, self._rules.least_price)
                     found.append((backlog, Load(ahead + backlog.count * mean, len(holders), price, room)))
         return found
 
