@@ -13,6 +13,7 @@ from .errors import (
     FarmBroken,
     InitializerFailed,
     MpiTasksError,
+    NotHeld,
     NotRunning,
     RemoteError,
     RemoteTraceback,
@@ -22,8 +23,11 @@ from .errors import (
     UnknownTask,
 )
 from .executor import Executor
+from .farm import statistics
 from .futures import Done, Failed, Future, Futures, as_completed, gather, wait
+from .observe.counts import Statistics
 from .registry import get
+from .resources import Resource, resource
 from .session import is_master, run
 from .tasks import Task, task
 from .version import __version__
@@ -41,11 +45,14 @@ __all__ = [
     "Futures",
     "InitializerFailed",
     "MpiTasksError",
+    "NotHeld",
     "NotRunning",
     "RemoteError",
     "RemoteTraceback",
+    "Resource",
     "ResultTimeout",
     "StartError",
+    "Statistics",
     "Task",
     "Terminated",
     "UnknownTask",
@@ -55,7 +62,9 @@ __all__ = [
     "gather",
     "get",
     "is_master",
+    "resource",
     "run",
+    "statistics",
     "submit",
     "task",
     "wait",

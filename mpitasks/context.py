@@ -18,7 +18,7 @@ def _never() -> bool:
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
-    __slots__ = ("_stopping", "attempt", "rank", "task_name")
+    __slots__ = ("_resources", "_stopping", "attempt", "rank", "task_name")
 
     def __init__(self, task_name: str, rank: Rank = MASTER, attempt: int = 1, stopping: Callable[[], bool] = _never) -> None:
         self.task_name = task_name
@@ -28,6 +28,8 @@ class Context:
         self.attempt = attempt
         """1 for the first time the call runs."""
         self._stopping = stopping
+        self._resources: dict[str, Any] = {}
+        """What the providers yielded that this call needs, by name."""
 
     def should_stop(self) -> bool:
         """Whether the call's result is no longer wanted: it was cancelled, or the run is being interrupted.

@@ -8,7 +8,8 @@
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
     ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
-    ├── UnknownTask         no task of that name                           (also LookupError)
+    ├── UnknownTask         no task or resource of that name               (also LookupError)
+    ├── NotHeld             get() of a resource that the call doesn't need (also LookupError)
     ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
     ├── RemoteError         a task's error that cannot travel as itself
     ├── DependencyFailed    a future given as argument failed; see __cause__
@@ -50,7 +51,11 @@ class DuplicateTask(MpiTasksError, ValueError):
 
 
 class UnknownTask(MpiTasksError, LookupError):
-    """No task of that name is registered."""
+    """No task, or no resource, of that name is registered."""
+
+
+class NotHeld(MpiTasksError, LookupError):
+    """A resource was asked for where it is not held."""
 
 
 class EncodeError(MpiTasksError, pickle.PicklingError):

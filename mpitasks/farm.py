@@ -14,6 +14,7 @@ from .errors import NotRunning
 
 if TYPE_CHECKING:
     from .futures import Future
+    from .observe.counts import Statistics
     from .options import Plan
 
 
@@ -35,11 +36,16 @@ class Farm(Protocol):
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
         """Wait in the caller's thread, running the farm meanwhile; False if the time ran out."""
 
+    def statistics(self) -> Statistics:
+        """What was done so far, and why."""
+
     def pump(self) -> None:
         """Let a running asyncio loop of this thread run the farm while it waits."""
 
 
 _bound: list[Farm] = []
+_last: list[Statistics] = []
+"""Of the run that ended last."""
 
 
 def bind(farm: Farm) -> None:
@@ -50,6 +56,23 @@ def bind(farm: Farm) -> None:
 def unbind() -> None:
     """No farm is running from now on."""
     _bound.clear()
+
+
+def remember(last: Statistics) -> None:
+    """This is what the farm did that ends now."""
+    _last[:] = [last]
+
+
+def statistics() -> Statistics:
+    """What each queue, slave and resource did since the run began, and why; after the run, of all of it.
+
+    Raises:
+        NotRunning: Nothing has run in this process.
+    """
+    if not _bound and not _last:
+        msg = "statistics() was called before mpitasks.run(): there is nothing to tell; call it in main, or after the run"
+        raise NotRunning(msg)
+    return _bound[0].statistics() if _bound else _last[0]
 
 
 def is_running() -> bool:

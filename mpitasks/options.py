@@ -6,12 +6,14 @@ import difflib
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, runtime_checkable
 
 from .core.calls import PLAIN
 
 if TYPE_CHECKING:
     from .futures import Future
+    from .resources import Resource
 
 
 class TaskOptions(TypedDict, total=False):
@@ -23,8 +25,9 @@ class TaskOptions(TypedDict, total=False):
     """Higher goes first, across all tasks."""
     weight: float
     """Its part of the slaves where tasks compete. Twice the weight, twice the slaves."""
-    resource: str | Callable[..., Hashable] | None
-    """Calls of one resource go to a slave that holds it; a callable makes the id from the call's arguments."""
+    resource: str | Resource[Any] | Callable[..., Hashable] | None
+    """Calls of one resource go to a slave that holds it: what `@resource` made, a name, or a callable that makes the id from
+    the call's arguments."""
     key: str | Callable[..., Hashable]
     """One resource for each value of this parameter, or of what this callable makes of the arguments."""
 
@@ -38,6 +41,8 @@ class CallOptions(TypedDict, total=False):
     """The id of what the calls need, or None for nothing."""
     after: Iterable[Future[Any]]
     """The calls begin when these have ended well."""
+    cost: float
+    """How long the calls take beside others of the task, in any unit: of those that could go next, the highest goes first."""
     copy: bool
     """Whether large writable arguments are copied. If not, leave them alone until the call has ended."""
 
@@ -56,6 +61,7 @@ class Plan:
     resource: Hashable = PLAIN
     after: tuple[Future[Any], ...] = ()
     copy: bool = True
+    cost: float = 0.0
     chunk: int = 0
     """Calls that travel together; 0: as the scheduler sees fit."""
     function: Callable[..., Any] | None = None
@@ -97,12 +103,10 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
         TypeError: A value has the wrong type.
         ValueError: A value is out of range.
     """
-    limit = given.get("max_slaves")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
-        msg = f"{where}: max_slaves={limit!r} must be a whole number, or None for no limit"
-        raise TypeError(msg)
-    if limit is not None and limit < 1:
-        msg = f"{where}: max_slaves={limit} would never let it run; it must be 1 or more, or None for no limit"
+    check_count(given.get("max_slaves"), "max_slaves", where)
+    cost = given.get("cost", 0.0)
+    if not isinstance(cost, int | float) or not 0 <= cost < inf:
+        msg = f"{where}: cost={cost!r} must be a number, 0 or more; higher goes first"
         raise ValueError(msg)
     priority = given.get("priority", 0)
     if not isinstance(priority, int):
@@ -111,6 +115,21 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
     weight = given.get("weight", 1.0)
     if not isinstance(weight, int | float) or not weight > 0:
         msg = f"{where}: weight={weight!r} must be a number above 0"
+        raise ValueError(msg)
+
+
+def check_count(limit: object, name: str, where: str) -> None:
+    """Refuse what is no number of slaves or things.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is below 1.
+    """
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        msg = f"{where}: {name}={limit!r} must be a whole number, or None for no limit"
+        raise TypeError(msg)
+    if limit is not None and limit < 1:
+        msg = f"{where}: {name}={limit} would never let it run; it must be 1 or more, or None for no limit"
         raise ValueError(msg)
 
 
@@ -126,7 +145,7 @@ def with_call_options(plan: Plan, options: CallOptions, where: str) -> Plan:
     if "after" in changes:
         changes["after"] = _futures(changes["after"], where)
     if "resource" in changes:
-        changes["resource"] = _plain_id(changes["resource"], where)
+        changes["resource"] = plain_id(changes["resource"], where)
     return replace(plan, **changes)
 
 
@@ -140,10 +159,17 @@ def _futures(after: object, where: str) -> tuple[Future[Any], ...]:
     return futures
 
 
-def _plain_id(resource: Hashable, where: str) -> Hashable:
-    """A resource id; None stands for no resource."""
+def plain_id(resource: Hashable, where: str) -> Hashable:
+    """A resource id; None stands for no resource, what `@resource` made for its provider without arguments."""
     if resource is None:
         return PLAIN
+    if isinstance(resource, Makes):
+        resource.check(where, keyed=False)
+        return resource.identity(())
+    return _hashed(resource, where)
+
+
+def _hashed(resource: Hashable, where: str) -> Hashable:
     try:
         hash(resource)
     except TypeError:
@@ -169,10 +195,37 @@ def chunk_of(chunksize: object) -> int:
     return chunksize
 
 
+@runtime_checkable
+class Makes(Protocol):
+    """What `@resource` made."""
+
+    def identity(self, args: tuple[Hashable, ...]) -> Hashable:
+        """The id of what its provider makes of these arguments."""
+
+    def check(self, where: str, *, keyed: bool) -> None:
+        """Refuse a task that names it with too many arguments or too few."""
+
+
+Resources = str | Makes | Callable[..., Hashable]
+Key = str | Callable[..., Hashable] | None
+
+
+def identify_by(resource: Resources, key: Key, where: str) -> Identify | None:
+    """What makes the resource id of each call; None if all calls need the same.
+
+    Raises:
+        TypeError: The provider takes an argument and there is no key, or the other way round.
+    """
+    if isinstance(resource, Makes):
+        resource.check(where, keyed=key is not None)
+        return None if key is None else Identify(resource, key, where)
+    return None if key is None and not callable(resource) else Identify(resource, key, where)
+
+
 class Identify:
     """Makes the resource id of a call from its arguments."""
 
-    def __init__(self, resource: str | Callable[..., Hashable], key: str | Callable[..., Hashable] | None, where: str) -> None:
+    def __init__(self, resource: Resources, key: Key, where: str) -> None:
         self._resource = resource
         self._key = key
         self._where = where
@@ -193,14 +246,20 @@ class Identify:
         Raises:
             TypeError: It can't be an id.
         """
-        return _plain_id(self._made(parameters, args, kwargs), self._where)
+        return plain_id(self._made(parameters, args, kwargs), self._where)
 
     def _made(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-        name = self._resource if isinstance(self._resource, str) else self._resource(*args, **kwargs)
-        if self._key is None:
-            return name
+        resource = self._resource
+        if isinstance(resource, Makes):
+            return resource.identity((_hashed(self._value(parameters, args, kwargs), self._where),))
+        name = resource if isinstance(resource, str) else resource(*args, **kwargs)
+        return name if self._key is None else (name, self._value(parameters, args, kwargs))
+
+    def _value(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        """The value of the key."""
         if callable(self._key):
-            return name, self._key(*args, **kwargs)
+            return self._key(*args, **kwargs)
         bound = parameters.bind(*args, **kwargs)
         bound.apply_defaults()
-        return name, bound.arguments[self._key]
+        value: Hashable = bound.arguments[self._key] if self._key is not None else None
+        return value

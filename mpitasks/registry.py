@@ -1,4 +1,4 @@
-"""Name -> task, alike on every rank."""
+"""Name -> task, and name -> resource, alike on every rank."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .errors import DuplicateTask, UnknownTask
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .resources import Resource
     from .tasks import Task
 
 
@@ -29,6 +30,7 @@ class Place(NamedTuple):
 
 
 _tasks: dict[str, Task[..., Any]] = {}
+_resources: dict[str, Resource[Any]] = {}
 
 
 def register(task: Task[..., Any]) -> None:
@@ -37,14 +39,27 @@ def register(task: Task[..., Any]) -> None:
     Raises:
         DuplicateTask: Another function has that name.
     """
-    known = _tasks.get(task.name)
-    if known is not None and place_of(known.fn) != place_of(task.fn):
+    _refuse_another(_tasks.get(task.name), task, "task")
+    _tasks[task.name] = task
+
+
+def register_resource(resource: Resource[Any]) -> None:
+    """Add a resource, as `register` adds a task.
+
+    Raises:
+        DuplicateTask: Another provider has that name.
+    """
+    _refuse_another(_resources.get(resource.name), resource, "resource")
+    _resources[resource.name] = resource
+
+
+def _refuse_another(known: Task[..., Any] | Resource[Any] | None, new: Task[..., Any] | Resource[Any], what: str) -> None:
+    if known is not None and place_of(known.fn) != place_of(new.fn):
         msg = (
-            f"two tasks are named {task.name!r}: {place_of(known.fn)} and {place_of(task.fn)}; "
-            f'give one of them a name of its own: @task("another.name")'
+            f"two {what}s are named {new.name!r}: {place_of(known.fn)} and {place_of(new.fn)}; "
+            f'give one of them a name of its own: @{what}("another.name")'
         )
         raise DuplicateTask(msg)
-    _tasks[task.name] = task
 
 
 def get(name: str) -> Task[..., Any]:
@@ -59,16 +74,29 @@ def get(name: str) -> Task[..., Any]:
         raise UnknownTask(unknown(name)) from None
 
 
-def unknown(name: str) -> str:
-    """What to say when no task has that name."""
-    near = difflib.get_close_matches(name, _tasks, n=5, cutoff=0.4) or sorted(_tasks)[:5]
+def resource(name: str) -> Resource[Any]:
+    """The resource of that name.
+
+    Raises:
+        UnknownTask: There is none; the message names similar ones.
+    """
+    try:
+        return _resources[name]
+    except KeyError:
+        raise UnknownTask(unknown(name, _resources, "resource")) from None
+
+
+def unknown(name: str, known: Iterable[str] | None = None, what: str = "task") -> str:
+    """What to say when no task, or none of these, has that name."""
+    names = sorted(_tasks if known is None else known)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
     listed = ", ".join(repr(other) for other in near) or "none"
-    return f"no task named {name!r}; known: {listed}. Is the module that defines it imported on every rank?"
+    return f"no {what} named {name!r}; known: {listed}. Is the module that defines it imported on every rank?"
 
 
 def known_names() -> list[str]:
     """All names, sorted."""
-    return sorted(_tasks)
+    return sorted([*_tasks, *(f"{name} (a resource)" for name in _resources)])
 
 
 def digest(names: Iterable[str]) -> str:

@@ -251,7 +251,7 @@ def _profiles_added_up() -> AbstractContextManager[None]:
 def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> None:
     """Let the slaves leave, and sum up."""
     stuck = master.busy_ranks()
-    left = master.close(0.0 if stuck else GOODBYE)
+    left = master.close(GOODBYE)
     _summarize()
     if stuck or left:
         give_up(error, stuck or dict.fromkeys(left, "?"))
@@ -281,6 +281,7 @@ def _serving(master: Master) -> Iterator[None]:
     try:
         yield
     finally:
+        farm.remember(master.statistics())
         farm.unbind()
 
 

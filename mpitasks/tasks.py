@@ -19,11 +19,14 @@ from .options import (
     CallOptions,
     Chunks,
     Identify,
+    Makes,
     Plan,
     TaskOptions,
     check_names,
     check_values,
     chunk_of,
+    identify_by,
+    plain_id,
     with_call_options,
 )
 from .stream import stream
@@ -234,13 +237,14 @@ def _make(fn: Callable[..., R], *, name: str | None, bind: bool, options: dict[s
 def _plan(name: str, options: dict[str, Any]) -> Plan:
     """The plan of a task's calls."""
     resource = options.get("resource")
+    same = isinstance(resource, str) or (isinstance(resource, Makes) and options.get("key") is None)
     return Plan(
         name=name,
         queue=name,
         max_slaves=options.get("max_slaves"),
         priority=options.get("priority", 0),
         weight=float(options.get("weight", 1.0)),
-        resource=PLAIN if resource is None or callable(resource) else resource,
+        resource=plain_id(resource, f"@task({name!r})") if same else PLAIN,
     )
 
 
@@ -250,12 +254,13 @@ def _identify(options: dict[str, Any], where: str) -> Identify | None:
     if key is not None and resource is None:
         msg = f'{where}: key={key!r} says which resource a call needs, so it goes with resource="name"'
         raise TypeError(msg)
-    if not (resource is None or isinstance(resource, str) or callable(resource)):
-        msg = f"{where}: resource={resource!r} must be a name, or a function that makes the id from the call's arguments"
+    if not (resource is None or isinstance(resource, str | Makes) or callable(resource)):
+        msg = (
+            f"{where}: resource={resource!r} must be what @resource made, a name, "
+            f"or a function that makes the id from the call's arguments"
+        )
         raise TypeError(msg)
-    if resource is None or (key is None and not callable(resource)):
-        return None
-    return Identify(resource, key, where)
+    return None if resource is None else identify_by(resource, key, where)
 
 
 def _refuse_what_is_no_function(fn: object, name: str | None) -> None:

@@ -25,11 +25,26 @@ FOR_ALL = {"errors", "ids", "output", "version"}
 CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "scheduler", "slaves", "spread", "tally")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
-    RUNTIME | CORE | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
+    RUNTIME
+    | CORE
+    | {"observe.counts"}
+    | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
 )
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "mpitasks": {"callables", "context", "executor", "futures", "guard", "registry", "session", "tasks"},
+    "mpitasks": {
+        "callables",
+        "context",
+        "executor",
+        "futures",
+        "farm",
+        "guard",
+        "observe.counts",
+        "registry",
+        "resources",
+        "session",
+        "tasks",
+    },
     "__main__": {"cli"},
     "errors": set(),
     "ids": set(),
@@ -53,14 +68,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport.mpi": {"transport.base", "transport.wire"},
     # What users type. It reaches the running farm by the protocol in `farm` alone.
     "context": set(),
-    "options": {"core.calls", "futures"},
-    "farm": {"context", "futures", "options"},
+    "options": {"core.calls", "futures", "resources"},
+    "farm": {"context", "futures", "observe.counts", "options"},
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
-    "registry": {"tasks"},
+    "registry": {"tasks", "resources"},
+    "resources": {"context", "core.calls", "farm", "options", "registry"},
     "stream": {"futures", "farm"},
     "tasks": {"core.calls", "registry", "options", "futures", "farm", "context", "stream"},
     "callables": {"core.calls", "options", "futures", "farm", "tasks"},
     "executor": {"core.calls", "options", "futures", "farm", "tasks", "callables"},
+    # What can be seen.
+    "observe": set(),
+    "observe.counts": {"core.calls", "core.scheduler", "core.tally"},
     # The two loops.
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
@@ -84,10 +103,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 FOR_TYPES_ALONE = {
     ("farm", "futures"),
+    ("farm", "observe.counts"),
     ("farm", "options"),
     ("futures", "core.calls"),
     ("futures", "farm"),
     ("options", "futures"),
+    ("options", "resources"),
+    ("registry", "resources"),
     ("registry", "tasks"),
     ("stream", "farm"),
 }

@@ -26,6 +26,8 @@ BROAD = {
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",
+    ("runtime.keeper", "_acquire", "BaseException"): "providers, up to their yield",
+    ("runtime.keeper", "_end", "BaseException"): "providers, from their yield on",
     ("runtime.logs", "Forwarder.emit", "Exception"): "formats and `__str__` of what is logged",
     ("runtime.logs", "replay", "Exception"): "filters and handlers of logging",
     ("runtime.slave", "Slave._run", "BaseException"): "tasks",

@@ -81,6 +81,23 @@ class Ended(NamedTuple):
     because: Call
 
 
+class QueueLook(NamedTuple):
+    """A queue at one moment."""
+
+    max_slaves: int | None
+    waiting: int
+    running: int
+    mean: float | None
+
+
+class Looks(NamedTuple):
+    """The scheduler at one moment."""
+
+    queues: dict[str, QueueLook]
+    holds: dict[Rank, tuple[Hashable, ...]]
+    holders: dict[Hashable, int]
+
+
 class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
@@ -292,6 +309,14 @@ class Scheduler:
         self.prices.calls.update({name: queue.mean for name, queue in self._queues.items() if queue.mean is not None})
         return self.prices
 
+    def looks(self) -> Looks:
+        """What queues, slaves and resources look like now."""
+        queues = {
+            name: QueueLook(queue.max_slaves, queue.waiting, queue.running, queue.mean) for name, queue in self._queues.items()
+        }
+        holds = {rank: tuple(slave.holds) for rank, slave in self._slaves.items()}
+        return Looks(queues, holds, {resource: len(holders) for resource, holders in self._holders.items()})
+
     def waiting(self) -> list[Call]:
         """The calls that could be sent, of all tasks."""
         levels = (level for queue in self._demand.values() for level in queue.busy_levels())
@@ -375,12 +400,17 @@ class Scheduler:
                 if backlog.count and not backlog.level.queue.is_full and self._is_ready(backlog)
             ]
             if self._is_exhausted(resource) and due:
-                backlog = min(due, key=lambda one: (-one.level.priority, one.age()))
+                backlog = min(due, key=self._claim)
                 slave = self._ready(backlog.resource)
                 assert slave is not None  # noqa: S101  that is what `_is_ready` means
-                return self._grant(slave, backlog, OWED)
+                return self._grant(slave, backlog, STICKY if backlog.resource in slave.holds else OWED)
             del self._owed[resource]
         return None
+
+    def _claim(self, backlog: Backlog) -> tuple[int, bool, CallId]:
+        """How those that may only go to the same slaves come one after the other: priority, stickiness, age."""
+        is_held = self._idle.holder(backlog.resource) is not None
+        return -backlog.level.priority, not is_held and self._now - backlog.since <= self._rules.patience, backlog.age()
 
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""

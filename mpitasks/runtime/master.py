@@ -25,11 +25,13 @@ from itertools import count
 from time import monotonic
 from typing import Any, cast
 
-from ..core.calls import ENDED, SENT, Call
+from .. import registry
+from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
 from ..errors import FarmBroken
 from ..futures import Future
 from ..ids import CallId, Rank
+from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..transport import wire
 from ..transport.base import Arrival, Transport
@@ -40,7 +42,7 @@ from .backoff import Backoff
 from .drive import Drive, never
 from .functions import Functions
 from .interrupts import Interrupts
-from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Record, SentCall, Target
+from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Record, SentCall, Target
 from .pump import Pump
 
 SUBMITS_A_LOOK = 32
@@ -54,7 +56,7 @@ class _Call(Call):
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
-        super().__init__(call_id, plan.queue, plan.priority, resource, plan.chunk, size)
+        super().__init__(call_id, plan.queue, plan.priority, resource, plan.chunk, size, plan.cost)
         self.future = future
         self.plan = plan
         self.payload = payload
@@ -64,6 +66,12 @@ class _Call(Call):
         self.places: dict[Future[Any], list[int]] | None = None
         """Where the values of futures go, among the arguments."""
         self.values: Sequence[wire.Payload | None] = ()
+
+
+def _identity(named: Named) -> Provided:
+    """The resource that a slave means."""
+    name, args = named
+    return registry.resource(name).identity(args)
 
 
 def _ours(call: Call) -> _Call:
@@ -190,6 +198,11 @@ class Master:
             self._pumps[loop] = Pump(loop, self)
         self._pumps[loop].start()
 
+    def statistics(self) -> Statistics:
+        """What was done so far, and why."""
+        with self._lock:
+            return take(self._scheduler)
+
     # ---------------------------------------------------------------- for the session
 
     def start(self) -> None:
@@ -223,10 +236,10 @@ class Master:
             return {rank: _ours(call).plan.name for rank, call in self._scheduler.sent()}
 
     def close(self, grace: float) -> list[int]:
-        """Stop the background thread and let the slaves go, waiting up to `grace` seconds.
+        """Stop the background thread and let the slaves go: up to `grace` seconds for those that are not in a call.
 
         Returns:
-            The slaves that have not left: they are in a call.
+            The slaves that have not left: they are in a call, or release what they hold.
         """
         self._closing = True
         self._drive.stop()
@@ -234,10 +247,16 @@ class Master:
             for rank in self._present:
                 self._send(rank, (LEAVE,))
         with suppress(FarmBroken):
-            self.wait(lambda: not self._present and not self._is_sending(), threading.Event, grace)
+            self.wait(self._have_left, threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
         self.end_all(self._drive.broken)
         return sorted(self._present)
+
+    def _have_left(self) -> bool:
+        """All slaves have left that can."""
+        with self._lock:
+            busy = {rank for rank, _ in self._scheduler.sent()}
+            return busy.issuperset(self._present) and (bool(busy) or not self._transport.sending)
 
     def end_all(self, why: BaseException) -> None:
         """No outcome will come any more: end the calls that have none."""
@@ -378,7 +397,7 @@ class Master:
         if message[0] == BYE:
             self._present.remove(arrival.source)
             return
-        _, outcomes, given_back, records = message
+        _, outcomes, given_back, records, holdings = message
         if outcomes:
             ended = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
             calls = cast("list[_Call]", ended)
@@ -388,6 +407,10 @@ class Master:
             self._scheduler.given_back(arrival.source, given_back, now)
             if self._closing:
                 self._cancel_waiting()
+        if holdings is not None:
+            held, acquired = holdings
+            known = [(_identity(named), seconds) for named, seconds in acquired]
+            self._scheduler.resources_held(arrival.source, map(_identity, held), known, now)
         self._records.extend(records)
 
     def _finish(self, call: _Call, payload: wire.Payload, *, returned: bool) -> None:
@@ -396,7 +419,9 @@ class Master:
         if future.done():  # given up meanwhile, by `end_all`
             return
         future._payload = payload
-        future._failed = not returned
+        if not returned:
+            future._failed = True
+            self._scheduler.tally.queues[call.queue].failed += 1
         dependents = call.dependents
         # A failure that nobody holds is logged when it is forgotten; kept until then, it is so outside of the lock.
         if future._end(FINISHED) or not returned:
@@ -476,6 +501,8 @@ class Master:
     def _send_window(self, order: Send) -> None:
         calls: list[SentCall] = []
         numbers: set[int] = set()
+        needed = order.calls[0].resource  # the same for all
+        resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
         for call in cast("list[_Call]", order.calls):
             future = call.future
             future._state = RUNNING
@@ -486,7 +513,7 @@ class Master:
                 numbers.add(call.setup)
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
-            calls.append((call.id, call.plan.name, call.target, call.attempt, call.setup, payload, values))
+            calls.append((call.id, call.plan.name, call.target, call.attempt, call.setup, payload, values, resource))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))
 

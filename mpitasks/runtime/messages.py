@@ -7,7 +7,7 @@
            ──► STOP    call id                   its result is not wanted any more
            ──► DRAIN                             as BACK, and let what runs know that it should stop
            ──► LEAVE                             no more calls will come
-    slave  ──► REPORT  outcomes, given back, log records
+    slave  ──► REPORT  outcomes, given back, log records, resources
            ──► BYE                               nothing will come any more
 
 Plain tuples that begin with a number: they pickle three times as fast as anything with names. Every value in them that is
@@ -16,7 +16,7 @@ the user's is a payload already: reading a message runs no user code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from ..ids import CallId
@@ -27,11 +27,17 @@ WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE = range(7)
 Target = str | int | None
 """What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""
 
-SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload]]
-"""Call id, task name, target, attempt, number of the setup, arguments, values of futures among them."""
+Named = tuple[str, tuple[Hashable, ...]]
+"""A resource: the name of its provider, and the provider's arguments."""
 
-Outcome = tuple[CallId, bool, float, Payload]
-"""Call id, whether it returned, seconds it took, value or failure."""
+SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload], Named | None]
+"""Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold."""
+
+Outcome = tuple[CallId, bool, float | None, Payload]
+"""Call id, whether it returned, seconds it took (None: it did not begin), value or failure."""
+
+Holdings = tuple[Sequence[Named], Sequence[tuple[Named, float]]]
+"""What the slave holds, the longest unused first; what it has acquired since the last report, and in how many seconds."""
 
 Record = dict[str, Any]
 """The attributes of a log record."""

@@ -17,7 +17,7 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import iscoroutine
 from time import perf_counter
@@ -32,7 +32,8 @@ from ..transport.base import Transport
 from ..transport.failures import encode_failure
 from .backoff import Backoff
 from .drive import never
-from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Outcome, Record, SentCall
+from .keeper import Keeper
+from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
@@ -60,6 +61,10 @@ class Slave:
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
         self._stopped: set[CallId] = set()
+        self._keeper = Keeper()
+        self._acquired: list[tuple[Named, float]] = []
+        self._held: Sequence[Named] = ()
+        """What the master knows of the keeper."""
         self._draining = self._leaving = False
         self._begun = 0
         self._runner: asyncio.Runner | None = None
@@ -88,7 +93,9 @@ class Slave:
         if self._receive():
             self._backoff.reset()
             return True
-        if self._outbox or self.records:
+        if perf_counter() >= self._keeper.due:
+            self._keeper.release_idle()
+        if self._outbox or self.records or self._held is not self._keeper.held:
             self._report()
         if self._stopped:
             self._forget_stops()
@@ -103,7 +110,8 @@ class Slave:
                 self._run_next()
 
     def close(self) -> None:
-        """End what async tasks ran on, send what is unsent, and say goodbye."""
+        """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
+        self._keeper.release_all()
         if self._runner is not None:
             self._runner.close()
         if self._aside is not None:
@@ -159,7 +167,7 @@ class Slave:
             outcomes: list[Outcome] = []
             while self._outbox:
                 outcomes.append(self._outbox.popleft())
-            if outcomes or self.records:
+            if outcomes or self.records or self._held is not self._keeper.held:
                 self._send_report(outcomes, None)
         self._sent_at = perf_counter()
 
@@ -167,7 +175,12 @@ class Slave:
         records: list[Record] = []
         while self.records:
             records.append(self.records.popleft())
-        self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records)))
+        holdings: Holdings | None = None
+        held = self._keeper.held  # read once: the main thread may acquire while the listener sends
+        if given_back or held is not self._held:
+            acquired, self._acquired = self._acquired, []
+            holdings, self._held = (held, acquired), held
+        self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records, holdings)))
 
     def _finish_sending(self) -> None:
         """Wait until large outcomes are sent: their memory is the user's, and the next call may write to it."""
@@ -209,6 +222,8 @@ class Slave:
         if not isinstance(outcome[3], bytes):
             self._finish_sending()
         elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
+            if perf_counter() >= self._keeper.due:
+                self._keeper.release_idle()
             self._report()
             if self._inbox:
                 self._receive()
@@ -218,22 +233,43 @@ class Slave:
     def _run(self, call: SentCall) -> Outcome:
         """Run one call; every exception is an outcome."""
         call_id, name, _, attempt = call[:4]
-        began = perf_counter()
-        token = enter(Context(name, self.rank, attempt, lambda: self._draining or call_id in self._stopped))
+        began: float | None = None
+        context = Context(name, self.rank, attempt, lambda: self._draining or call_id in self._stopped)
+        token = enter(context)
         try:
+            if call[7] is not None:
+                self._hold(call[7], context)
+            began = perf_counter()
             returned, payload = True, self._value(call)
         except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
             note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self.rank} on {self._host}"
             returned, payload = False, encode_failure(_without_our_frames(error), note)
         finally:
             leave(token)
+        if call[7] is not None:
+            self._keeper.rest()
         if self._stopped:
             self._stopped.discard(call_id)
-        return call_id, returned, perf_counter() - began, wire.sendable(payload)
+        seconds = None if began is None else perf_counter() - began
+        return call_id, returned, seconds, wire.sendable(payload)
+
+    def _hold(self, wanted: Named, context: Context) -> None:
+        """Acquire what the call needs, if it is not held, and let the master know at once: others may wait for that."""
+        name, args = wanted
+        provided = registry.resource(name).identity(args)
+        before = set(self._keeper.held)
+        acquired: list[tuple[Named, float]] = []
+        try:
+            self._keeper.use(provided, context._resources, acquired)
+        finally:
+            if before != set(self._keeper.held):
+                with self._wire:
+                    self._acquired += acquired
+                self._report()
 
     def _value(self, call: SentCall) -> wire.Payload:
         """What the call returns, encoded."""
-        _, name, target, _, setup, arguments, filled = call
+        _, name, target, _, setup, arguments, filled, _ = call
         if setup is not None:
             self._do_setup(setup)
         values = [wire.decode(value) for value in filled]

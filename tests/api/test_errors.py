@@ -20,6 +20,7 @@ ALSO = {
     "InitializerFailed": BrokenExecutor,
     "DuplicateTask": ValueError,
     "UnknownTask": LookupError,
+    "NotHeld": LookupError,
     "EncodeError": pickle.PicklingError,
     "ResultTimeout": TimeoutError,
 }

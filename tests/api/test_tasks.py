@@ -209,11 +209,11 @@ def test_an_option_not_built_yet_is_refused(option: str) -> None:
         task("x", **{option: 1})(abs)
 
 
-@pytest.mark.parametrize("option", [*LATER, "id", "cost", "max_slaves", "weight", "key"])
+@pytest.mark.parametrize("option", [*LATER, "id", "max_slaves", "weight", "key"])
 def test_an_option_of_no_call_is_refused(option: str) -> None:
     """What the task alone decides, and what is not built yet, is no option of a call."""
     with pytest.raises(
-        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, copy, priority, resource"
+        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, copy, cost, priority, resource"
     ):
         add.options(**{option: 1})
 
@@ -240,8 +240,8 @@ def test_a_misspelt_option_is_refused_with_the_nearest(given: str, meant: str) -
         ({"weight": 0}, ValueError, r"weight=0 must be a number above 0"),
         ({"weight": float("nan")}, ValueError, r"weight=nan must be"),
         ({"weight": "heavy"}, ValueError, r"weight='heavy' must be"),
-        ({"resource": 5}, TypeError, r"resource=5 must be a name, or a function that makes the id"),
-        ({"resource": ["a"]}, TypeError, r"resource=\['a'\] must be a name"),
+        ({"resource": 5}, TypeError, r"resource=5 must be what @resource made, a name, or a function that makes the id"),
+        ({"resource": ["a"]}, TypeError, r"resource=\['a'\] must be what @resource made"),
         ({"key": "x"}, TypeError, r"key='x' says which resource a call needs, so it goes with resource=\"name\""),
         ({"resource": "mesh", "key": "y"}, ValueError, r"key='y' is no parameter; it has: x"),
     ],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def reports(world: World) -> list[int]:
     """How many outcomes came in each report."""
-    return [len(outcomes) for _, _, _, outcomes, _, _ in world.messages("REPORT")]
+    return [len(outcomes) for _, _, _, outcomes, *_ in world.messages("REPORT")]
 
 
 # ---------------------------------------------------------------- running
@@ -299,7 +299,7 @@ def window(world: World, functions: dict[int, Any], *calls: tuple[Any, ...]) -> 
 
 def call(number: int, *, target: Any = "tests.runtime.world.echo", setup: int | None = None) -> tuple[Any, ...]:
     """A call as it travels."""
-    return (number, "tests.runtime.world.echo", target, 1, setup, wire.encode(((), {})), ())
+    return (number, "tests.runtime.world.echo", target, 1, setup, wire.encode(((), {})), (), None)
 
 
 set_up: list[str] = []

@@ -1,0 +1,144 @@
+"""The resources that a slave holds: acquires, keeps, releases them.
+
+::
+
+    use(chain) ──► release what would be too much ──► acquire what is lacking, the innermost first
+    idle_timeout ──► release            the end ──► release all, the one acquired last first
+
+Everything here runs in the slave's main thread, where the calls run; `held` alone is read by the listener thread too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from math import inf
+from time import perf_counter
+from typing import Any
+
+from .. import registry
+from ..core.calls import Provided, chain_of, surplus
+from .messages import Named
+
+_logger = logging.getLogger("mpitasks")
+_END = object()
+
+
+class _Holding:
+    """A provider between its yield and its end."""
+
+    __slots__ = ("generator", "idle_timeout", "used_at", "value")
+
+    def __init__(self, generator: Iterator[Any], value: object, idle_timeout: float | None) -> None:
+        self.generator = generator
+        self.value = value
+        self.idle_timeout = inf if idle_timeout is None else idle_timeout
+        self.used_at = perf_counter()
+
+
+class Keeper:
+    """What one slave holds."""
+
+    def __init__(self) -> None:
+        self._holdings: dict[Provided, _Holding] = {}
+        """In the order of acquisition."""
+        self._used: dict[Provided, None] = {}
+        """The same, the longest unused first."""
+        self.held: tuple[Named, ...] = ()
+        """The same, as the master is told."""
+        self.due = inf
+        """When something has been unused for too long, on the clock of `perf_counter`."""
+        self._in_use: list[Provided] = []
+
+    def use(self, wanted: Provided, values: dict[str, Any], acquired: list[tuple[Named, float]]) -> None:
+        """Hold a resource, and what its provider needs.
+
+        Args:
+            wanted: The resource.
+            values: What the providers yielded goes in here, by the provider's name, as soon as it is there.
+            acquired: What had to be acquired, and the seconds that took, goes in here.
+
+        Raises:
+            BaseException: Whatever a provider raises; a note says that it was acquiring. It is not held then.
+        """
+        chain: list[Provided] = [one for one in chain_of(wanted) if isinstance(one, Provided)]
+        used = [one for one in self._used if one not in chain]
+        self._release(one for one in surplus([*used, *chain], 0) if isinstance(one, Provided))
+        self._in_use = chain
+        try:
+            for one in chain:
+                if one not in self._holdings:
+                    began = perf_counter()
+                    self._holdings[one] = _acquire(one)
+                    acquired.append((_named(one), perf_counter() - began))
+                self._used.pop(one, None)
+                self._used[one] = None
+                values[one.kind.name] = self._holdings[one].value
+        finally:
+            self._changed()
+
+    def rest(self) -> None:
+        """The call that used something has ended: from now on that is idle."""
+        now = perf_counter()
+        for one in self._in_use:
+            if one in self._holdings:
+                self._holdings[one].used_at = now
+        self._in_use = []
+        self._changed()
+
+    def release_idle(self) -> bool:
+        """Release what was unused for longer than its `idle_timeout`. Whether there was something."""
+        now = perf_counter()
+        idle = [one for one, holding in self._holdings.items() if holding.used_at + holding.idle_timeout <= now]
+        needed = {inner for one in self._holdings if one not in idle for inner in chain_of(one)}
+        return self._release(one for one in idle if one not in needed)
+
+    def release_all(self) -> bool:
+        """Release everything. Whether there was something."""
+        return self._release(list(self._holdings))
+
+    def _release(self, unwanted: Iterable[Provided]) -> bool:
+        """Release these, the one acquired last first; what they raise is logged."""
+        some = set(unwanted)
+        gone = [one for one in reversed(self._holdings) if one in some]
+        for one in gone:
+            del self._used[one]
+            _end(one, self._holdings.pop(one))
+        self._changed()
+        return bool(gone)
+
+    def _changed(self) -> None:
+        held = tuple(map(_named, self._used))
+        if held != self.held:
+            self.held = held
+        self.due = min((holding.used_at + holding.idle_timeout for holding in self._holdings.values()), default=inf)
+
+
+def _named(one: Provided) -> Named:
+    return one.kind.name, one.args
+
+
+def _acquire(one: Provided) -> _Holding:
+    """Run a provider up to its yield."""
+    mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+    try:
+        provider = registry.resource(one.kind.name)
+        generator = provider.fn(*one.args)
+        value = next(generator, _END)
+    except BaseException as error:
+        error.add_note(f"while acquiring resource {one!r}")
+        raise
+    if value is _END:
+        msg = f"the provider of resource {one!r} ended without a yield: it has to acquire, yield once, and release"
+        raise RuntimeError(msg)
+    return _Holding(generator, value, provider.idle_timeout)
+
+
+def _end(one: Provided, holding: _Holding) -> None:
+    """Run a provider from its yield to its end."""
+    mpitasks_calls = "task"  # noqa: F841  as above
+    try:
+        if next(holding.generator, _END) is not _END:
+            _logger.error("the provider of resource %r yielded a second time instead of ending", one)
+    except BaseException:
+        _logger.exception("releasing resource %r failed", one)
