@@ -633,11 +633,14 @@ class Scheduler:
         backlog = level.backlogs.get(slave.resource)
         if backlog is None or not backlog.count:
             return None
-        if self._is_exhausted(slave.resource):
-            rivals = (other.level for other in self._wanted[slave.resource] if not other.level.queue.is_full)
-            return None if any(rival.priority > level.priority for rival in rivals) else backlog
-        if any(self._is_exhausted(held) and self._is_wanted(held, queue) for held in slave.holds):
-            return None
+        exhausted = [held for held in slave.holds if self._is_exhausted(held)]
+        if exhausted:
+            own = [one for one in chain_of(slave.resource) if one in exhausted]
+            rivals = [other for held in own or exhausted for other in self._waiting_for(held, queue)]
+            if own:
+                return None if any(other.priority > level.priority for other in rivals) else backlog
+            if rivals:
+                return None
         fresh = self._fresh(level)
         if backlog is level.plain:
             if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
@@ -646,11 +649,11 @@ class Scheduler:
             return None
         return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
 
-    def _is_wanted(self, resource: Hashable, queue: Queue) -> bool:
-        """Calls wait for this, or for what needs it, that a slave could run which leaves this queue."""
+    def _waiting_for(self, resource: Hashable, queue: Queue) -> list[Level]:
+        """The levels with calls that need this, and that a slave could run which leaves this queue."""
         levels = [backlog.level for backlog in self._wanted.get(resource, ())]
-        levels += [level for level, _ in self._needed.get(resource, ())]
-        return any(level.queue is queue or not level.queue.is_full for level in levels)
+        levels += [level for level, gate in self._needed.get(resource, ()) if gate is not None]
+        return [level for level in levels if level.queue is queue or not level.queue.is_full]
 
     def _rivals(self, slave: Slave, queue: Queue) -> Iterator[Level]:
         """The levels of other queues that could give calls to this slave, were it idle."""
@@ -659,9 +662,8 @@ class Scheduler:
                 yield level
         # What waits for this slave alone is not runnable yet.
         for resource in slave.holds:
-            levels = [backlog.level for backlog in self._wanted.get(resource, ())]
-            for level in [*levels, *(level for level, gate in self._needed.get(resource, ()) if gate is not None)]:
-                if level.queue is not queue and not level.queue.is_full:
+            for level in self._waiting_for(resource, queue):
+                if level.queue is not queue:
                     yield level
 
     def _would_win(self, other: Level, level: Level) -> bool:
