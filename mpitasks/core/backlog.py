@@ -8,7 +8,8 @@
          └─ priority 0 ── Level ── ...
 
 A level answers in O(log resources): which is the oldest call that any idle slave may take (`fresh`), and which is the
-oldest whose resource an idle slave already holds (`sticky`).
+oldest whose resource an idle slave already holds (`sticky`). Backlogs whose resource needs one of few holders stand behind
+that one, their gate: whether it is open is asked once for all of them, and not of each.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from heapq import heappop, heappush
 from operator import neg
 
 from ..ids import CallId
-from .calls import PLAIN, WAITING, Call
+from .calls import PLAIN, WAITING, Call, Provided, gate_of
 
 
 class Backlog:
     """The waiting calls of one level that need the same resource, oldest first."""
 
-    __slots__ = ("_costly", "alarm", "calls", "count", "extra", "level", "overdue", "resource", "since")
+    __slots__ = ("_costly", "alarm", "calls", "count", "extra", "gate", "level", "overdue", "resource", "since")
 
     def __init__(self, level: Level, resource: Hashable) -> None:
         self.level = level
         self.resource = resource
+        self.gate = gate_of(resource)
         self.calls: deque[Call] = deque()
         self._costly: list[tuple[float, CallId, Call]] = []
         """Calls with a cost, which go before all others, the highest first; a heap."""
@@ -54,7 +56,7 @@ class Backlog:
         self.counted(1)
         if call.cost:
             heappush(self._costly, (-call.cost, call.id, call))
-            return self._costly[0][2] is call
+            return self.head() is call
         self.calls.append(call)
         return self.count == 1
 
@@ -123,6 +125,9 @@ class Backlog:
         self.level.queue.waiting += more
 
 
+Offer = tuple[CallId, "Backlog"]
+
+
 class Offers:
     """Backlogs by the age of their oldest call.
 
@@ -132,7 +137,7 @@ class Offers:
     __slots__ = ("_heap", "_offered")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[CallId, Backlog]] = []
+        self._heap: list[Offer] = []
         self._offered: dict[Backlog, CallId] = {}
         """The call by which a backlog was offered last: a second offer of the same adds nothing to the heap."""
 
@@ -143,7 +148,7 @@ class Offers:
             self._offered[backlog] = head.id
             heappush(self._heap, (head.id, backlog))
 
-    def first(self, holds: Callable[[Backlog], bool]) -> tuple[CallId, Backlog] | None:
+    def first(self, holds: Callable[[Backlog], bool]) -> Offer | None:
         """The top entry that is still true; the untrue ones above it go."""
         while self._heap:
             call_id, backlog = self._heap[0]
@@ -159,7 +164,7 @@ class Offers:
 class Level:
     """The waiting calls of one task at one priority."""
 
-    __slots__ = ("_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
+    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
 
     def __init__(self, queue: Queue, priority: int) -> None:
         self.queue = queue
@@ -168,6 +173,8 @@ class Level:
         self.plain = Backlog(self, PLAIN)
         self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
         self._fresh = Offers()
+        self._behind: dict[Provided, Offers] = {}
+        """Like `_fresh`, of the backlogs behind a gate."""
         self._sticky = Offers()
 
     def backlog(self, resource: Hashable) -> Backlog:
@@ -178,35 +185,56 @@ class Level:
         return found
 
     def offer_fresh(self, backlog: Backlog) -> None:
-        """The oldest call of that backlog may go to any slave."""
-        self._fresh.add(backlog)
+        """The oldest call of that backlog may go to any slave that its gate lets through."""
+        (self._fresh if backlog.gate is None else self._behind.setdefault(backlog.gate, Offers())).add(backlog)
 
     def offer_sticky(self, backlog: Backlog) -> None:
         """An idle slave holds the resource of that backlog."""
         self._sticky.add(backlog)
 
-    def fresh(self, is_free: Callable[[Backlog], bool]) -> Backlog | None:
+    def fresh(self, is_loose: Callable[[Backlog], bool], is_open: Callable[[Provided], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
         if len(self.backlogs) == 1:  # most tasks need no resource: spare them the look
             return self.plain if self.plain.count else None
-        found = self._fresh.first(is_free)
+        found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or head.id < found[0]):
             return self.plain
         return found[1] if found else None
 
-    def sticky(self, is_ready: Callable[[Backlog], bool]) -> Backlog | None:
-        """The backlog with the oldest call whose resource an idle slave holds."""
+    def sticky(
+        self, is_held: Callable[[Backlog], bool], is_loose: Callable[[Backlog], bool], is_kept: Callable[[Provided], bool]
+    ) -> Backlog | None:
+        """The backlog with the oldest call whose resource an idle slave holds, or whose gate one alone can pass."""
         if len(self.backlogs) == 1:
             return None
-        found = self._sticky.first(is_ready)
+        found = self._older(self._sticky.first(is_held), is_loose, is_kept)
         return found[1] if found else None
+
+    def behind(self, gate: Provided, is_loose: Callable[[Backlog], bool]) -> Backlog | None:
+        """The backlog with the oldest call that any slave may take that passes this gate."""
+        found = self._behind[gate].first(is_loose) if gate in self._behind else None
+        return found[1] if found else None
+
+    def forget_gate(self, gate: Provided) -> None:
+        """Nothing waits behind it."""
+        self._behind.pop(gate, None)
+
+    def _older(
+        self, found: Offer | None, is_loose: Callable[[Backlog], bool], passes: Callable[[Provided], bool]
+    ) -> Offer | None:
+        """The oldest of this offer and those behind gates that let through."""
+        for gate, offers in self._behind.items():
+            other = offers.first(is_loose) if passes(gate) else None
+            if other is not None and (found is None or other[0] < found[0]):
+                found = other
+        return found
 
 
 class Queue:
     """One task's waiting calls, its limit, and what is known of its calls."""
 
-    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "running", "served", "waiting", "weight")
+    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "owed", "running", "served", "waiting", "weight")
 
     def __init__(self, name: str, max_slaves: int | None, weight: float) -> None:
         self.name = name
@@ -220,6 +248,8 @@ class Queue:
         """Slaves that run this task: from the first send until the last outcome."""
         self.mean: float | None = None
         """Seconds a call, as a moving average; None until one has ended."""
+        self.owed: dict[Hashable, None] = {}
+        """Resources whose holders would run its calls, but for its limit."""
         self.served = 0.0
         """Slave seconds received, divided by `weight`."""
 

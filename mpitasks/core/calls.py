@@ -62,6 +62,14 @@ def kind_of(resource: Hashable) -> Kind | None:
     return resource.kind if isinstance(resource, Provided) else None
 
 
+def gate_of(resource: Hashable) -> Provided | None:
+    """What a slave must be able to hold before it may hold this, if not every slave is; calls with one gate share its fate."""
+    inner = resource.inner if isinstance(resource, Provided) else None
+    while inner is not None and inner.kind.max_holders is None:
+        inner = inner.inner
+    return inner
+
+
 def surplus(held: Iterable[Hashable], keep: int) -> list[Hashable]:
     """What a slave drops, of all that it holds in the order of its use, the longest unused first.
 

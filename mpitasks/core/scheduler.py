@@ -120,7 +120,9 @@ class Scheduler:
         """Busy slaves that gave an outcome since the last decision."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
         self._wanted: dict[Hashable, dict[Backlog, None]] = {}
-        """Where calls wait that need this resource."""
+        """Where calls wait for this resource."""
+        self._needed: dict[Hashable, dict[tuple[Level, Provided | None], int]] = {}
+        """Where calls wait for others that need this one: in how many backlogs, by level and gate."""
         self._alarms: list[tuple[float, CallId, Backlog]] = []
         """When to look whether a call has waited too long for a holder."""
         self._most_alarms = 64
@@ -159,7 +161,7 @@ class Scheduler:
             msg = f"slave {rank} joined, but it is here already: a rank joins again only after slave_lost({rank})"
             raise ValueError(msg)
         self._slaves[rank] = slave = Slave(rank)
-        self.tally.slaves[rank] = OfSlave()
+        self.tally.slaves.setdefault(rank, OfSlave())
         self._idle.add(slave)
 
     def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
@@ -267,7 +269,7 @@ class Scheduler:
         if slave.queue is None:
             self._idle.remove(slave)
         else:
-            slave.queue.running -= 1
+            self._left(slave.queue)
             slave.deep.pop(rank, None)
             self._progressed.pop(rank, None)
         for resource in list(slave.holds):
@@ -281,6 +283,8 @@ class Scheduler:
         self, rank: Rank, held: Iterable[Provided], acquired: Iterable[tuple[Provided, float]], now: float
     ) -> None:
         """A slave says what its providers hold for it now, in the order of use, and what they acquired, in how many seconds.
+
+        If it gave outcomes with that, tell those first: until then it is thought to acquire what its window needs.
 
         Raises:
             KeyError: There is no such slave; nothing was changed.
@@ -374,13 +378,13 @@ class Scheduler:
         if level is None:
             return None
         self._virtual = level.queue.served
-        sticky, fresh = level.sticky(self._is_ready), level.fresh(self._is_free)
+        sticky, fresh = self._sticky(level), self._fresh(level)
         if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
-            slave = self._ready(sticky.resource)
+            slave = self._ready(sticky)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            return self._grant(slave, sticky, STICKY)
+            return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
-        return self._grant(self._idle.pick(self._wanted), fresh, self._why_fresh(fresh))
+        return self._grant(self._idle.pick(self._wanted, self._needed), fresh, self._why_fresh(fresh))
 
     def _why_fresh(self, backlog: Backlog) -> str:
         """Why any slave may take the next call of this backlog."""
@@ -394,15 +398,11 @@ class Scheduler:
         """Give a call to an idle slave that may run nothing else: nobody further may hold what the call needs."""
         while self._owed:
             resource = next(iter(self._owed))
-            due = [
-                backlog
-                for backlog in self._wanted.get(resource, ())
-                if backlog.count and not backlog.level.queue.is_full and self._is_ready(backlog)
-            ]
-            if self._is_exhausted(resource) and due:
+            due = self._due(resource) if self._is_exhausted(resource) else []
+            if due:
                 backlog = min(due, key=self._claim)
-                slave = self._ready(backlog.resource)
-                assert slave is not None  # noqa: S101  that is what `_is_ready` means
+                slave = self._ready(backlog)
+                assert slave is not None  # noqa: S101  that is what `_due` means
                 return self._grant(slave, backlog, STICKY if backlog.resource in slave.holds else OWED)
             del self._owed[resource]
         return None
@@ -411,6 +411,30 @@ class Scheduler:
         """How those that may only go to the same slaves come one after the other: priority, stickiness, age."""
         is_held = self._idle.holder(backlog.resource) is not None
         return -backlog.level.priority, not is_held and self._now - backlog.since <= self._rules.patience, backlog.age()
+
+    def _due(self, resource: Hashable) -> list[Backlog]:
+        """Where calls wait for this exhausted resource, or for what needs it, that idle slaves which hold it may run."""
+        due: list[Backlog] = []
+        for backlog in self._for_holders(resource):
+            if not backlog.level.queue.is_full:
+                due.append(backlog)
+            else:
+                backlog.level.queue.owed[resource] = None
+        return due
+
+    def _for_holders(self, resource: Hashable) -> Iterator[Backlog]:
+        """The same, but for limits."""
+        holders = self._idle.holders(resource)
+        if holders:
+            yield from self._wanted.get(resource, ())
+        for slave in holders:
+            for held in slave.holds:
+                if held != resource and resource in chain_of(held):
+                    yield from self._wanted.get(held, ())
+        for level, gate in self._needed.get(resource, ()):
+            found = level.behind(gate, self._is_loose) if gate is not None and self._is_kept(gate) else None
+            if found is not None:
+                yield found
 
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""
@@ -437,33 +461,51 @@ class Scheduler:
 
     def _age(self, level: Level) -> CallId:
         """The id of the oldest call of that level that an idle slave may take."""
-        found = (level.sticky(self._is_ready), level.fresh(self._is_free))
+        found = (self._sticky(level), self._fresh(level))
         return min(head.id for backlog in found if backlog is not None and (head := backlog.head()) is not None)
 
     def _runnable(self, queue: Queue) -> Level | None:
         """The highest level of that queue with a call that an idle slave may take."""
         for level in queue.busy_levels():
-            if level.plain.count or level.sticky(self._is_ready) or level.fresh(self._is_free):
+            if level.plain.count or self._sticky(level) or self._fresh(level):
                 return level
         return None
 
-    def _is_free(self, backlog: Backlog) -> bool:
-        """Any slave may take the next call of this backlog: nobody holds its resource, or it waited long enough."""
+    def _fresh(self, level: Level) -> Backlog | None:
+        """The backlog of that level with the oldest call that any slave may take."""
+        return level.fresh(self._is_loose, self._is_open)
+
+    def _sticky(self, level: Level) -> Backlog | None:
+        """The same, for some idle slaves only: by what they hold."""
+        return level.sticky(self._is_held, self._is_loose, self._is_kept)
+
+    def _is_loose(self, backlog: Backlog) -> bool:
+        """Any slave that its gate lets through may take its next call: nobody holds its resource, or it waited long enough."""
         resource = backlog.resource
-        if not (resource not in self._holders or backlog.overdue or backlog.extra):
-            return False
-        return not any(map(self._is_exhausted, chain_of(resource))) if isinstance(resource, Provided) else True
+        return (resource not in self._holders or backlog.overdue or backlog.extra > 0) and not self._is_exhausted(resource)
 
-    def _is_ready(self, backlog: Backlog) -> bool:
+    def _is_held(self, backlog: Backlog) -> bool:
         """An idle slave holds the resource of this backlog."""
-        return self._ready(backlog.resource) is not None
+        return self._idle.holder(backlog.resource) is not None
 
-    def _ready(self, resource: Hashable) -> Slave | None:
-        """The idle slave that holds this resource; or else, if nobody further may hold what it needs, one that holds that."""
-        slave = self._idle.holder(resource)
-        if slave is None and isinstance(resource, Provided) and resource.inner is not None and not self._is_exhausted(resource):
-            chain = [inner for inner in chain_of(resource.inner) if self._is_exhausted(inner)]
-            return self._idle.holder(chain[-1]) if chain else None
+    def _is_open(self, gate: Provided) -> bool:
+        """Any slave may hold all of this."""
+        return not any(map(self._is_exhausted, chain_of(gate)))
+
+    def _is_kept(self, gate: Provided) -> bool:
+        """An idle slave may hold all of this, but not any."""
+        return self._keeper(gate) is not None
+
+    def _keeper(self, gate: Provided) -> Slave | None:
+        """The idle slave that holds what of this nobody further may hold."""
+        exhausted = [one for one in chain_of(gate) if self._is_exhausted(one)]
+        return self._idle.holder(exhausted[-1]) if exhausted else None
+
+    def _ready(self, backlog: Backlog) -> Slave | None:
+        """The idle slave for a call of this backlog, by what it holds."""
+        slave = self._idle.holder(backlog.resource)
+        if slave is None and backlog.gate is not None and self._is_loose(backlog):
+            return self._keeper(backlog.gate)
         return slave
 
     def _is_exhausted(self, resource: Hashable) -> bool:
@@ -483,6 +525,7 @@ class Scheduler:
     def _review(self) -> Iterator[Send]:
         """Let idle slaves acquire what others hold, where that ends the waiting calls sooner."""
         if not self.prices or not self._holders:
+            self._review_at = inf
             return
         things = len(self._slaves) + len(self._wanted)
         self._credit += self._rules.review_share
@@ -509,7 +552,7 @@ class Scheduler:
             for place in spread([load for _, load in priced], slaves):
                 backlog = priced[place][0]
                 backlog.extra += 1
-                backlog.level.offer_fresh(backlog)
+                self._loosen(backlog)
                 chosen.append(backlog)
                 spare -= 1
         return chosen
@@ -520,7 +563,7 @@ class Scheduler:
         for level in queue.busy_levels():
             for backlog in level.backlogs.values():
                 holders = self._holders.get(backlog.resource)
-                price = self.prices.of(queue.name, backlog.resource) if holders and backlog.count else None
+                price = self._price(queue, backlog.resource) if holders and backlog.count else None
                 if holders and price is not None:
                     ahead = sum(self._ahead(slave) for slave in holders.values())
                     room = min(backlog.count, self._room(backlog.resource))
@@ -532,9 +575,16 @@ class Scheduler:
         """Seconds until a slave has done its window. What is late by some time is expected to take that much longer."""
         if slave.queue is None:
             return 0.0
-        price = self.prices.of(slave.queue.name, slave.resource) if slave.taking else None
+        price = self._price(slave.queue, slave.resource) if slave.taking else None
         expected = (price or 0.0) + len(slave.window) * (slave.queue.mean or 0.0)
         return abs(slave.progress_at + expected - self._now)
+
+    def _price(self, queue: Queue, resource: Hashable) -> float | None:
+        """Seconds to acquire this, and what it needs; None while it is unknown."""
+        price = self.prices.of(queue.name, resource)
+        if price is None or not isinstance(resource, Provided) or resource.inner is None:
+            return price
+        return price + (self._price(queue, resource.inner) or 0.0)
 
     def _room(self, resource: Hashable) -> int:
         """How many slaves more may hold this."""
@@ -546,7 +596,7 @@ class Scheduler:
 
     def _patience(self, backlog: Backlog) -> float:
         """Seconds that a call waits for a holder: longer where another acquisition takes longer."""
-        price = self.prices.of(backlog.level.queue.name, backlog.resource)
+        price = self._price(backlog.level.queue, backlog.resource)
         return self._rules.patience if price is None else max(self._rules.patience, price)
 
     # ---------------------------------------------------------------- windows
@@ -613,15 +663,27 @@ class Scheduler:
         backlog = level.backlogs.get(slave.resource)
         if backlog is None or not backlog.count:
             return None
-        if any(self._is_exhausted(held) for held in slave.holds if held in self._wanted):
-            return None if not self._is_exhausted(slave.resource) else backlog
-        fresh = level.fresh(self._is_free)
+        exhausted = [held for held in slave.holds if self._is_exhausted(held)]
+        if exhausted:
+            own = [one for one in chain_of(slave.resource) if one in exhausted]
+            rivals = [other for held in own or exhausted for other in self._waiting_for(held, queue)]
+            if own:
+                return None if any(other.priority > level.priority for other in rivals) else backlog
+            if rivals:
+                return None
+        fresh = self._fresh(level)
         if backlog is level.plain:
             if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
                 return None
         elif fresh is not None and self._waited_long(fresh, backlog):
             return None
         return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
+
+    def _waiting_for(self, resource: Hashable, queue: Queue) -> list[Level]:
+        """The levels with calls that need this, and that a slave could run which leaves this queue."""
+        levels = [backlog.level for backlog in self._wanted.get(resource, ())]
+        levels += [level for level, gate in self._needed.get(resource, ()) if gate is not None]
+        return [level for level in levels if level.queue is queue or not level.queue.is_full]
 
     def _rivals(self, slave: Slave, queue: Queue) -> Iterator[Level]:
         """The levels of other queues that could give calls to this slave, were it idle."""
@@ -630,9 +692,9 @@ class Scheduler:
                 yield level
         # What waits for this slave alone is not runnable yet.
         for resource in slave.holds:
-            for backlog in self._wanted.get(resource, ()):
-                if backlog.level.queue is not queue and not backlog.level.queue.is_full:
-                    yield backlog.level
+            for level in self._waiting_for(resource, queue):
+                if level.queue is not queue:
+                    yield level
 
     def _would_win(self, other: Level, level: Level) -> bool:
         """The other level deserves a slave more that is about to leave this one."""
@@ -666,7 +728,7 @@ class Scheduler:
 
     def _late_held(self, slave: Slave) -> float:
         """When to ask a slave for calls that need what it holds: once another holder is idle, or none came for long."""
-        found = self._ready(slave.resource) is not None
+        found = self._idle.holder(slave.resource) is not None
         return slave.progress_at + (self._rules.late if found else self._rules.patience)
 
     # ---------------------------------------------------------------- bookkeeping
@@ -676,7 +738,10 @@ class Scheduler:
         call.state = WAITING
         backlog = self._backlog_of(call)
         if backlog.add(call):
-            self._new_head(backlog)
+            if backlog.count > 1:  # a costly call overtakes, but all have waited since before
+                self._offer_head(backlog)
+            else:
+                self._new_head(backlog)
 
     def _requeue(self, calls: list[Call]) -> None:
         """Calls of one window wait again, at the place of their age."""
@@ -709,11 +774,7 @@ class Scheduler:
         level, queue = backlog.level, backlog.level.queue
         if backlog.resource is not PLAIN:
             del level.backlogs[backlog.resource]
-            for resource in chain_of(backlog.resource):
-                wanted = self._wanted[resource]
-                del wanted[backlog]
-                if not wanted:
-                    del self._wanted[resource]
+            self._unwanted(backlog)
         if not level.count and len(queue.order) > self._rules.most_levels:
             queue.drop_level(level)
         if not queue.waiting:
@@ -724,21 +785,63 @@ class Scheduler:
         backlog.since = self._now
         self._untimed.append(backlog)
         backlog.overdue = False
-        if backlog.resource is PLAIN:
-            return
+        if backlog.resource is not PLAIN:
+            self._offer_head(backlog)
+
+    def _offer_head(self, backlog: Backlog) -> None:
+        """Whoever may run the next call of this backlog gets to know of it."""
+        if backlog not in self._wanted.get(backlog.resource, ()):
+            self._is_wanted_now(backlog)
+        if self._is_loose(backlog):
+            self._loosen(backlog)
+        if self._is_held(backlog):
+            backlog.level.offer_sticky(backlog)
         for resource in chain_of(backlog.resource):
-            self._wanted.setdefault(resource, {})[backlog] = None
             if self._is_exhausted(resource):
                 self._owed[resource] = None
-        if self._is_free(backlog):
-            backlog.level.offer_fresh(backlog)
-        if self._is_ready(backlog):
-            backlog.level.offer_sticky(backlog)
+
+    def _loosen(self, backlog: Backlog) -> None:
+        """Any slave that the gate of this backlog lets through may take its next call."""
+        backlog.level.offer_fresh(backlog)
+        for resource in chain_of(backlog.gate) if backlog.gate is not None else ():
+            if self._is_exhausted(resource):
+                self._owed[resource] = None
+
+    def _is_wanted_now(self, backlog: Backlog) -> None:
+        """The first call waits in this backlog."""
+        self._wanted.setdefault(backlog.resource, {})[backlog] = None
+        place = backlog.level, backlog.gate
+        for resource in self._inner(backlog.resource):
+            needed = self._needed.setdefault(resource, {})
+            needed[place] = needed.get(place, 0) + 1
+
+    def _unwanted(self, backlog: Backlog) -> None:
+        """The last call has left this backlog."""
+        wanted = self._wanted[backlog.resource]
+        del wanted[backlog]
+        if not wanted:
+            del self._wanted[backlog.resource]
+        place = backlog.level, backlog.gate
+        for resource in self._inner(backlog.resource):
+            needed = self._needed[resource]
+            needed[place] -= 1
+            if needed[place]:
+                continue
+            del needed[place]
+            if backlog.gate is not None and resource == backlog.gate:
+                backlog.level.forget_gate(backlog.gate)
+            if not needed:
+                del self._needed[resource]
+
+    @staticmethod
+    def _inner(resource: Hashable) -> Iterable[Hashable]:
+        """What this resource needs."""
+        return chain_of(resource.inner) if isinstance(resource, Provided) and resource.inner is not None else ()
 
     def _start_waits(self) -> None:
         """Whose oldest call is new, and still waits for a holder, waits for `patience` from now."""
         for backlog in self._untimed:
-            if backlog.count and backlog.resource is not PLAIN and not self._is_free(backlog):
+            if backlog.count and backlog.resource is not PLAIN and not self._is_loose(backlog):
                 self._set_alarm(backlog)
         self._untimed.clear()
 
@@ -763,11 +866,11 @@ class Scheduler:
         while self._alarms and self._alarms[0][0] <= self._now:
             backlog = heappop(self._alarms)[2]
             backlog.alarm = False
-            if not backlog.count or self._is_free(backlog):
+            if not backlog.count or self._is_loose(backlog):
                 continue
             if backlog.since + self._patience(backlog) <= self._now:  # rounded as the alarm was, or it would ring for ever
                 backlog.overdue = True
-                backlog.level.offer_fresh(backlog)
+                self._loosen(backlog)
             else:
                 self._set_alarm(backlog)
 
@@ -781,14 +884,27 @@ class Scheduler:
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
         assert slave.queue is not None  # noqa: S101  callers check
-        slave.queue.running -= 1
+        self._left(slave.queue)
         slave.queue = None
         self._progressed.pop(slave.rank, None)
+        if slave.before is not None:
+            self._undo(slave, slave.before)
         self._is_idle(slave)
+
+    def _left(self, queue: Queue) -> None:
+        """A slave more may run that task."""
+        queue.running -= 1
+        if queue.owed:
+            self._owed.update(queue.owed)
+            queue.owed.clear()
 
     def _is_idle(self, slave: Slave) -> None:
         """A slave may take calls; some may have waited for it."""
         self._idle.add(slave)
+        self._offer_held(slave)
+
+    def _offer_held(self, slave: Slave) -> None:
+        """What waited for an idle slave may go there."""
         for resource in slave.holds:
             for backlog in self._wanted.get(resource, ()):
                 backlog.level.offer_sticky(backlog)
@@ -801,11 +917,12 @@ class Scheduler:
         for each in seconds:
             queue.served += each / queue.weight
             was_taking, slave.taking = slave.taking, False
+            slave.before = None
             if was_taking and not isinstance(slave.resource, Provided):
-                slave.first = slave.resource, each
+                slave.first = queue, slave.resource, each
                 continue
-            if slave.first is not None and slave.first[0] == slave.resource:
-                self.prices.learn(queue.name, slave.resource, slave.first[1] - each)
+            if slave.first is not None and slave.first[:2] == (queue, slave.resource):
+                self.prices.learn(queue.name, slave.resource, slave.first[2] - each)
                 slave.first = None
             queue.learn(each)
         used = sum(seconds)
@@ -815,26 +932,38 @@ class Scheduler:
 
     def _take_up(self, slave: Slave, resource: Hashable) -> None:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
+        slave.before = dict(slave.holds), dict(slave.occupies)
         slave.taking = resource not in slave.holds
         if slave.taking and not isinstance(resource, Provided):
             self.tally.resource(resource).acquisitions += 1
         for one in chain_of(resource):
-            slave.holds.pop(one, None)
-            slave.holds[one] = None
-            self._hold(slave, one)
+            if one in slave.holds:
+                del slave.holds[one]
+                slave.holds[one] = None
+            else:
+                self._hold(slave, one)
+            self._occupy(slave, one)
         for one in surplus(slave.holds, self._rules.keep):
             self._drop(slave, one)
 
+    def _undo(self, slave: Slave, before: tuple[dict[Hashable, None], dict[Provided, None]]) -> None:
+        """A slave gave back all of its window, of which it began nothing: it holds what it held before."""
+        slave.before = None
+        if slave.taking and not isinstance(slave.resource, Provided):
+            self.tally.resource(slave.resource).acquisitions -= 1
+        slave.taking = False
+        self._holds_now(slave, before[0])
+        self._occupies_now(slave, before[1])
+
     def _hold(self, slave: Slave, resource: Hashable) -> None:
-        """A slave is among the holders of a resource."""
+        """A slave is among the holders of a resource, the one that used it last."""
         holders = self._holders.setdefault(resource, {})
         if not holders:  # until now any slave could take the calls that need it; now they wait for this one
             for backlog in self._wanted.get(resource, ()):
                 self._set_alarm(backlog)
+        slave.holds[resource] = None
         holders[slave.rank] = slave
-        if isinstance(resource, Provided) and resource.kind.max_holders is not None:
-            slave.occupies[resource] = None
-            self._occupied.setdefault(resource, {})[slave.rank] = slave
+        self._idle.gained(slave, resource)
 
     def _drop(self, slave: Slave, resource: Hashable) -> None:
         """A slave holds that resource no longer; if it was the last, any slave may take its calls."""
@@ -845,6 +974,14 @@ class Scheduler:
         if not holders:
             del self._holders[resource]
             self._offer(resource)
+
+    def _occupy(self, slave: Slave, resource: Hashable) -> None:
+        """A slave holds a resource, or will, until it says that it is released."""
+        if isinstance(resource, Provided) and resource.kind.max_holders is not None and resource not in slave.occupies:
+            slave.occupies[resource] = None
+            self._occupied.setdefault(resource, {})[slave.rank] = slave
+            if self._is_exhausted(resource):  # what any slave could run is now for its holders, of which some may be idle
+                self._owed[resource] = None
 
     def _vacate(self, slave: Slave, resource: Provided) -> None:
         """A slave has released a resource with `max_holders`: another may hold it now."""
@@ -858,21 +995,40 @@ class Scheduler:
     def _offer(self, resource: Hashable) -> None:
         """Further slaves may take the calls that need this."""
         for backlog in self._wanted.get(resource, ()):
-            if backlog.resource is not PLAIN and self._is_free(backlog):
-                backlog.level.offer_fresh(backlog)
+            if self._is_loose(backlog):
+                self._loosen(backlog)
 
     def _reconcile(self, slave: Slave, held: list[Provided]) -> None:
         """What a slave says that it holds is true, but for what its window will make it acquire."""
-        is_idle = slave.queue is None
-        true: dict[Hashable, None] = dict.fromkeys([*held, *(chain_of(slave.resource) if slave.window else ())])
-        for gone in [one for one in slave.holds if isinstance(one, Provided) and one not in true]:
+        said: dict[Hashable, None] = dict.fromkeys(held)
+        if slave.before is not None:  # it said this before it began its window, or has acquired what that needs
+            slave.before = {**_plain_ids(slave.before[0]), **said}, dict.fromkeys(held)
+            slave.taking = slave.resource not in slave.before[0]
+        window = dict.fromkeys(chain_of(slave.resource)) if slave.window else {}
+        now = {one: None for one in {**_plain_ids(slave.holds), **said} if one not in window} | window
+        for one in surplus(now, self._rules.keep) if window else ():
+            del now[one]
+        self._holds_now(slave, now)
+        self._occupies_now(slave, {**said, **window})
+        if slave.queue is None:
+            self._offer_held(slave)
+
+    def _holds_now(self, slave: Slave, held: dict[Hashable, None]) -> None:
+        """A slave holds just this, in this order."""
+        for gone in [one for one in slave.holds if one not in held]:
             self._drop(slave, gone)
-        if is_idle:
-            self._idle.remove(slave)
-        slave.holds = {**{one: None for one in slave.holds if one not in true}, **true}
-        for resource in true:
-            self._hold(slave, resource)
-        for provided in [one for one in slave.occupies if one not in true]:
-            self._vacate(slave, provided)
-        if is_idle:
-            self._is_idle(slave)
+        for new in [one for one in held if one not in slave.holds]:
+            self._hold(slave, new)
+        slave.holds = dict(held)
+
+    def _occupies_now(self, slave: Slave, occupied: Iterable[Hashable]) -> None:
+        """A slave has, or will have, just these of the resources with `max_holders`."""
+        occupied = dict.fromkeys(occupied)
+        for gone in [one for one in slave.occupies if one not in occupied]:
+            self._vacate(slave, gone)
+        for one in occupied:
+            self._occupy(slave, one)
+
+
+def _plain_ids(held: Iterable[Hashable]) -> dict[Hashable, None]:
+    return {one: None for one in held if not isinstance(one, Provided)}

@@ -15,6 +15,7 @@ class Slave:
 
     __slots__ = (
         "asked_back",
+        "before",
         "came_from",
         "deep",
         "first",
@@ -42,10 +43,12 @@ class Slave:
         """Resources it will keep when its window has ended, the longest unused first."""
         self.occupies: dict[Provided, None] = {}
         """Resources with `max_holders` that it holds, or is about to, until it says that it has released them."""
+        self.before: tuple[dict[Hashable, None], dict[Provided, None]] | None = None
+        """What it held and occupied before it was sent its window; None once it is known to have begun that."""
         self.taking = False
         """It has taken up the resource of its window, and given no outcome since."""
-        self.first: tuple[Hashable, float] | None = None
-        """The plain id taken up last, and the seconds of its first call; None once a later call was compared with it."""
+        self.first: tuple[Queue, Hashable, float] | None = None
+        """The plain id taken up last, in whose call, and its seconds; None once a later one of the same was compared."""
         self.deep: dict[Rank, Slave] = {}
         """Where it stands while calls wait behind another in its window."""
         self.progress_at = 0.0
@@ -90,6 +93,15 @@ class IdleSlaves:
         holders = self._holders.get(resource)
         return next(reversed(holders.values())) if holders else None
 
+    def holders(self, resource: Hashable) -> list[Slave]:
+        """The idle slaves that hold this resource."""
+        return list(self._holders.get(resource, {}).values())
+
+    def gained(self, slave: Slave, resource: Hashable) -> None:
+        """A slave, perhaps an idle one, holds this too; it stays where it stands."""
+        if slave.rank in self._spare or slave.rank in self._holding:
+            self._holders.setdefault(resource, {})[slave.rank] = slave
+
     def dropped(self, slave: Slave, resource: Hashable) -> None:
         """A slave, perhaps an idle one, holds this no longer."""
         holders = self._holders.get(resource)
@@ -100,14 +112,14 @@ class IdleSlaves:
         """The slave that ended last."""
         return next(reversed((self._spare or self._holding).values()))
 
-    def pick(self, wanted: Collection[Hashable]) -> Slave:
+    def pick(self, *wanted: Collection[Hashable]) -> Slave:
         """A slave for a call that nobody holds the resource of: better one that holds nothing `wanted`."""
         last = self.last()
-        if not last.holds or not wanted:
+        if not last.holds or not any(wanted):
             return last
         # Eight looks, so that a decision stays O(1) when all slaves hold what is wanted.
         for slave in islice(self._from_last(), 8):
-            if not any(resource in wanted for resource in slave.holds):
+            if not any(resource in some for resource in slave.holds for some in wanted):
                 return slave
         return last
 

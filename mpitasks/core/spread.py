@@ -41,7 +41,8 @@ class Load(NamedTuple):
 
 def spread(loads: Sequence[Load], slaves: int) -> list[int]:
     """To which of these loads, by their places, a slave more is to be given, in this order; at most `slaves` of them."""
-    heap = [(-load.finish, place, load) for place, load in enumerate(loads)]
+    # Where nobody may or should help, nobody waits with helping others.
+    heap = [(-load.finish, place, load) for place, load in enumerate(loads) if load.most > 0 and load.price < load.finish]
     heapify(heap)
     given: list[int] = []
     finishes = [-heap[0][0]] if heap else [inf]

@@ -111,6 +111,8 @@ class Tally:
             found = self.resources[resource] = OfResource()
             if len(self.resources) > MOST_RESOURCES:
                 self.resources.popitem(last=False)
+        else:
+            self.resources.move_to_end(resource)
         return found
 
     def decided(self, decision: Decision) -> None:

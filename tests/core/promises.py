@@ -8,14 +8,18 @@
 The book looks at every call and every slave each time, so it needs none of the scheduler's indexes, and can be read
 beside the design. Two of its times are bounds and not exact, because the scheduler may know better: `quiet`, since when a
 backlog has seen no change, and `entered`, since when a call waits.
+
+A resource is *exhausted* while as many slaves as may hold it do, or will by their windows, as far as the master can know.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpitasks.core.calls import PLAIN, Call
+from mpitasks.core.calls import PLAIN, Call, Provided, chain_of
 from mpitasks.core.scheduler import Order, Send
+
+from .world import used
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -46,6 +50,51 @@ def _key(call: Call) -> Key:
     return Key(call.queue, call.priority, call.resource)
 
 
+class Ledger:
+    """What calls and acquisitions cost, learned from what the slaves say, by the words of the design."""
+
+    def __init__(self) -> None:
+        self.means: dict[str, float] = {}
+        self.prices: dict[Hashable, float] = {}
+        """By `(queue, plain id)` and by provided resource, and by queue or kind for those that are not there."""
+        self.first: dict[int, tuple[str, Hashable, float]] = {}
+        self.taking: dict[int, bool] = {}
+
+    def sent(self, rank: int, resource: Hashable, held: list[Hashable]) -> None:
+        """An idle slave gets a window."""
+        self.taking[rank] = resource is not PLAIN and resource not in held
+
+    def ended(self, rank: int, call: Call, seconds: float) -> None:
+        """A call took so long."""
+        was_taking, self.taking[rank] = self.taking[rank], False
+        if was_taking and not isinstance(call.resource, Provided):
+            self.first[rank] = call.queue, call.resource, seconds
+            return
+        if rank in self.first and self.first[rank][:2] == (call.queue, call.resource):
+            price = max(0.0, self.first.pop(rank)[2] - seconds)
+            _average(self.prices, (call.queue, call.resource), price, 0.3)
+            _average(self.prices, call.queue, price, 0.3)
+        _average(self.means, call.queue, seconds, 0.2)
+
+    def acquired(self, resource: Provided, seconds: float) -> None:
+        """A provider took so long."""
+        _average(self.prices, resource, seconds, 0.3)
+        _average(self.prices, resource.kind, seconds, 0.3)
+
+    def price(self, key: Key) -> float | None:
+        """Seconds to acquire what such a call needs, as far as known."""
+        found = [self._price(key.queue, one) for one in chain_of(key.resource)]
+        return None if not found or found[-1] is None else sum(one or 0.0 for one in found)
+
+    def _price(self, queue: str, resource: Hashable) -> float | None:
+        key, alike = (resource, resource.kind) if isinstance(resource, Provided) else ((queue, resource), queue)
+        return self.prices.get(key, self.prices.get(alike))
+
+
+def _average(averages: dict[Any, float], key: object, seconds: float, weight: float) -> None:
+    averages[key] = averages.get(key, seconds) * (1 - weight) + weight * seconds
+
+
 class Book:
     """Everything that a promise may look at."""
 
@@ -60,6 +109,8 @@ class Book:
         self.asked: set[int] = set()
         self.windows: dict[int, list[str]] = {}
         self.holds: dict[int, list[Hashable]] = {}
+        self.occupies: dict[int, set[Hashable]] = {}
+        self.ledger = Ledger()
         self._changed: set[Key] = set()
 
     # ---------------------------------------------------------------- keeping it
@@ -81,6 +132,7 @@ class Book:
         self._changed.clear()
         self.windows = {rank: list(window) for rank, window in self.world.windows.items()}
         self.holds = {rank: list(held) for rank, held in self.world.holds.items()}
+        self.occupies = {rank: set(slave.occupies) for rank, slave in self.world.slaves.items()}
 
     def carry_out(self, order: Order) -> None:
         """The order becomes part of the record."""
@@ -89,9 +141,11 @@ class Book:
             self.asked.add(rank)
             return
         key = self.key_of(order)
-        if not self.windows[rank] and key.resource is not PLAIN:
-            held = self.holds[rank]
-            self.holds[rank] = [*(each for each in held if each != key.resource), key.resource][-self.world.rules.keep :]
+        if not self.windows[rank]:
+            self.ledger.sent(rank, key.resource, self.holds[rank])
+            self.occupies[rank] |= set(chain_of(key.resource))
+            if key.resource is not PLAIN:
+                self.holds[rank] = used(self.holds[rank], key.resource, self.world.rules.keep)
         names = [str(call) for call in order.calls]
         self.windows[rank] += names
         self.progress[rank] = self.quiet[key] = self.now
@@ -132,27 +186,61 @@ class Book:
         """Slaves that hold it."""
         return [rank for rank, held in self.holds.items() if resource in held]
 
+    def exhausted(self, resource: Hashable) -> list[Hashable]:
+        """What no further slave may hold, of this and all that it needs."""
+        limited = [one for one in chain_of(resource) if isinstance(one, Provided) and one.kind.max_holders is not None]
+        return [
+            one
+            for one in limited
+            if sum(one in occupied for occupied in self.occupies.values()) >= (one.kind.max_holders or 0)  # type: ignore[attr-defined]
+        ]
+
     def is_fresh(self, key: Key) -> bool:
         """Any slave may take it: it needs nothing, or what nobody holds, or it has waited for a holder long enough."""
+        return self.is_loose(key) and not self.exhausted(key.resource)
+
+    def is_loose(self, key: Key) -> bool:
+        """The same, but for `max_holders`."""
         overdue = self.quiet.get(key, self.now) + self.world.rules.patience <= self.now
         return key.resource is PLAIN or overdue or not self.holders(key.resource)
 
     def may_be_fresh(self, key: Key) -> bool:
         """The same, where `quiet` may be too late."""
-        waited = self.now - min(self.entered[name] for name in self.backlogs[key])
-        return self.is_fresh(key) or waited >= self.world.rules.patience * (1 - 1e-9)
+        waited = self.waited(key) >= self.world.rules.patience * (1 - 1e-9)
+        return self.is_fresh(key) or (waited and not self.exhausted(key.resource))
+
+    def waited(self, key: Key) -> float:
+        """For how long a call of that backlog has waited at most."""
+        return self.now - min(self.entered[name] for name in self.backlogs[key])
+
+    def may_run(self, rank: int, key: Key) -> bool:
+        """That slave, once idle, may take it, by what it holds and all others hold."""
+        held = self.holds[rank]
+        return key.resource in held or (self.is_loose(key) and set(held).issuperset(self.exhausted(key.resource)))
 
     def is_ready(self, key: Key) -> bool:
-        """An idle slave holds what it needs."""
-        return key.resource is not PLAIN and any(rank in self.idle() for rank in self.holders(key.resource))
+        """An idle slave holds what it needs, or that of it of which nobody further may."""
+        if key.resource is PLAIN or not (self.holders(key.resource) or self.exhausted(key.resource)):
+            return False
+        held = any(rank in self.idle() for rank in self.holders(key.resource))
+        return held or (not self.is_fresh(key) and any(self.may_run(rank, key) for rank in self.idle()))
+
+    def is_owed(self, key: Key) -> bool:
+        """Those that hold what it needs run nothing else while it waits."""
+        return bool(self.exhausted(key.resource))
 
     def runnable(self) -> list[Key]:
         """Backlogs that some idle slave may take from."""
         return [key for key in self.backlogs if not self.is_full(key.queue) and (self.is_fresh(key) or self.is_ready(key))]
 
+    def in_order(self, key: Key) -> list[str]:
+        """Its calls, the most costly first, then by age."""
+        calls = self.world.calls
+        return sorted(self.backlogs[key], key=lambda name: (-calls[name].cost, calls[name].id))
+
     def oldest(self, key: Key) -> int:
-        """The age of that backlog."""
-        return min(self.world.calls[name].id for name in self.backlogs[key])
+        """The age of its next call."""
+        return self.world.calls[self.in_order(key)[0]].id
 
     def has_age(self, key: Key) -> bool:
         """Its calls wait in the order of their ids. Those that had to wait for others come in when these end."""
@@ -181,32 +269,69 @@ def one_task_and_one_resource(book: Book, order: Send) -> None:
 
 
 def oldest_of_their_kind(book: Book, order: Send) -> None:
-    """A window is filled with the calls that have waited longest, in their order."""
-    names = book.backlogs[book.key_of(order)]
+    """A window is filled with the most costly calls, and of equal ones with those that have waited longest."""
+    names = book.in_order(book.key_of(order))
     if book.has_age(book.key_of(order)):
         assert [str(call) for call in order.calls] == names[: len(order.calls)]
+
+
+def no_more_holders_than_may(book: Book, order: Send) -> None:
+    """At no moment do more than `max_holders` slaves hold a resource, or have calls on the way that will acquire it."""
+    wrong = [one for one in book.exhausted(book.key_of(order).resource) if one not in book.occupies[order.rank]]
+    assert wrong == []
+
+
+def holders_of_an_exhausted_resource_do_nothing_else(book: Book, order: Send) -> None:
+    """While a call waits that a holder of an exhausted resource may run for that, it gets no other."""
+    chosen, held = book.key_of(order), book.holds[order.rank]
+    exhausted = [one for one in held if one in book.exhausted(one)]
+    if any(one in chain_of(chosen.resource) for one in exhausted):
+        return
+    waiting = [key for key in book.backlogs if not book.is_full(key.queue) and book.may_run(order.rank, key)]
+    assert [key for key in waiting if any(one in chain_of(key.resource) for one in exhausted)] == []
 
 
 # -------------------------------------------------------------------- of a slave that was idle
 
 
-def nobody_takes_what_a_busy_slave_holds(book: Book, order: Send) -> None:
-    """A call waits for the busy holder of its resource, for `patience`."""
-    key, name = book.key_of(order), str(order.calls[0])
-    waited = book.now - book.entered[name] >= book.world.rules.patience * (1 - 1e-9)
+def nobody_takes_what_others_hold_without_need(book: Book, order: Send) -> None:
+    """A call waits for a holder of its resource, for `patience`, unless acquiring it again ends it and its like sooner."""
+    key = book.key_of(order)
     holders = book.holders(key.resource)
-    assert key.resource is PLAIN or order.rank in holders or not holders or waited
+    if key.resource is PLAIN or order.rank in holders or not holders:
+        return
+    if book.waited(key) < book.world.rules.patience * (1 - 1e-9):
+        price = book.ledger.price(key)
+        assert price is not None
+        work = sum(_ahead(book, rank) for rank in holders) + len(book.backlogs[key]) * book.ledger.means[key.queue]
+        assert max(price, book.world.rules.least_price) < work / len(holders) + 1e-9
+        assert book.runnable() == []
+
+
+def _ahead(book: Book, rank: int) -> float:
+    """Seconds until a slave has done its window; of one that is late, twice what it is late by."""
+    queue, ledger = book.queue_at(rank), book.ledger
+    if queue is None:
+        return 0.0
+    window = book.windows[rank]
+    price = ledger.price(_key(book.world.calls[window[0]])) if ledger.taking[rank] else None
+    return abs(book.progress[rank] + (price or 0.0) + len(window) * ledger.means.get(queue, 0.0) - book.now)
 
 
 def highest_priority_first(book: Book, order: Send) -> None:
     """Of all calls that an idle slave may run, in all queues below their limits, the highest priority goes first."""
     chosen = book.key_of(order)
-    assert [key for key in book.runnable() if key.priority > chosen.priority] == []
+    exhausted = book.exhausted(chosen.resource)
+    rivals = [key for key in book.runnable() if key.priority > chosen.priority]
+    # Holders of an exhausted resource run calls for that whatever else there is.
+    assert [key for key in rivals if not exhausted or book.exhausted(key.resource) == exhausted] == []
 
 
 def smallest_share_first(book: Book, order: Send) -> None:
     """Among equal priorities the slave goes to a queue with the fewest slaves for its weight."""
     chosen = book.key_of(order)
+    if book.is_owed(chosen):
+        return
     rivals = {key.queue for key in book.runnable() if key.priority == chosen.priority}
     shares = {queue: book.running(queue) / book.weights[queue] for queue in {chosen.queue, *rivals}}
     assert shares[chosen.queue] == min(shares.values())
@@ -219,10 +344,10 @@ def sticky_first(book: Book, order: Send) -> None:
     """
     chosen = book.key_of(order)
     ready = [key for key in book.runnable() if key[:2] == chosen[:2] and book.is_ready(key)]
-    if ready and order.rank not in book.holders(chosen.resource):
+    if ready and order.rank not in book.holders(chosen.resource) and not book.is_owed(chosen):
         if all(book.has_age(key) for key in [chosen, *ready]):
             assert book.oldest(chosen) < min(book.oldest(key) for key in ready)
-        waited = book.now - book.entered[str(order.calls[0])] > book.world.rules.patience * (1 - 1e-9)
+        waited = book.waited(chosen) > book.world.rules.patience * (1 - 1e-9)
         assert (chosen not in ready, waited) == (True, True)
 
 
@@ -230,7 +355,7 @@ def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
     """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`."""
     chosen = book.key_of(order)
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
-    if not all(book.has_age(key) for key in [chosen, *peers]):
+    if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
     older = [key for key in peers if book.oldest(key) < book.oldest(chosen)]
     first = min((key for key in older if book.may_be_fresh(key)), key=book.oldest, default=chosen)
@@ -243,7 +368,7 @@ def oldest_first(book: Book, order: Send) -> None:
     held = order.rank in book.holders(chosen.resource)
     alike = book.is_ready if held else book.is_fresh
     peers = [key for key in book.runnable() if key[:2] == chosen[:2] and alike(key)]
-    if all(book.has_age(key) for key in [chosen, *peers]):
+    if not book.is_owed(chosen) and all(book.has_age(key) for key in [chosen, *peers]):
         assert book.oldest(chosen) == min(book.oldest(key) for key in [chosen, *peers])
 
 
@@ -264,12 +389,17 @@ def no_refill_before_what_it_holds(book: Book, order: Send) -> None:
 
 def no_refill_before_a_higher_priority(book: Book, order: Send) -> None:
     """A busy slave is given no more while it could, idle, take a call of higher priority."""
-    assert [key for key in _rivals(book, order) if key.priority > book.key_of(order).priority] == []
+    own = book.key_of(order)
+    rivals = [key for key in _rivals(book, order) if key.priority > own.priority]
+    exhausted = book.exhausted(own.resource)
+    assert [key for key in rivals if not exhausted or book.exhausted(key.resource) == exhausted] == []
 
 
 def no_refill_before_a_smaller_share(book: Book, order: Send) -> None:
     """A busy slave is given no more while another queue, of equal priority, would have a better claim to it, idle."""
     own = book.key_of(order)
+    if book.is_owed(own):
+        return
     left = (book.running(own.queue) - 1) / book.weights[own.queue]
     rivals = [key for key in _rivals(book, order) if key.queue != own.queue and key.priority == own.priority]
     assert [key for key in rivals if book.running(key.queue) / book.weights[key.queue] < left] == []
@@ -279,7 +409,7 @@ def _rivals(book: Book, order: Send) -> list[Key]:
     """Backlogs that the slave could take from, were it idle."""
     queue, held = book.key_of(order).queue, book.holds[order.rank]
     allowed = [key for key in book.backlogs if key.queue == queue or not book.is_full(key.queue)]
-    return [key for key in allowed if book.is_fresh(key) or key.resource in held]
+    return [key for key in allowed if book.is_fresh(key) or key.resource in held or book.may_run(order.rank, key)]
 
 
 # -------------------------------------------------------------------- of a take-back
@@ -301,9 +431,16 @@ def asks_only_where_it_helps(book: Book, order: Order) -> None:
     ]
 
 
-OF_A_WINDOW = [limit, once, one_task_and_one_resource, oldest_of_their_kind]
+OF_A_WINDOW = [
+    limit,
+    once,
+    one_task_and_one_resource,
+    oldest_of_their_kind,
+    no_more_holders_than_may,
+    holders_of_an_exhausted_resource_do_nothing_else,
+]
 OF_AN_IDLE_SLAVE = [
-    nobody_takes_what_a_busy_slave_holds,
+    nobody_takes_what_others_hold_without_need,
     highest_priority_first,
     smallest_share_first,
     sticky_first,

@@ -17,11 +17,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mpitasks.core.calls import PLAIN, SENT, Call
+from mpitasks.core.calls import PLAIN, SENT, Call, Kind, Provided, chain_of
 from mpitasks.ids import CallId, Rank
 
 from .promises import Book, backlogs_of, judge
-from .world import World
+from .world import World, provided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -31,7 +31,21 @@ ANY = st.integers(0, 10_000)
 """Which of those that are there; modulo their number."""
 MORE = st.sampled_from([False, False, True])
 """Whether more happens before the next decision."""
-RESOURCES = st.sampled_from([PLAIN, PLAIN, "x", "y", "z", None])
+FILE, PAGE = Kind("file"), Kind("page", max_holders=1, keep=2)
+LICENSE, MESH = Kind("license", max_holders=2), Kind("mesh", keep=2)
+FILES = [provided(FILE, number) for number in range(2)]
+LICENSED = provided(LICENSE)
+PROVIDED = [
+    *FILES,
+    LICENSED,
+    provided(PAGE, 1),
+    provided(PAGE, 2, inner=FILES[0]),
+    provided(MESH, 1, inner=LICENSED),
+    provided(MESH, 2, inner=LICENSED),
+    provided(PAGE, 3, inner=provided(MESH, 1, inner=LICENSED)),
+]
+PLAIN_IDS = ["x", "y", "z", None]
+RESOURCES = st.sampled_from([PLAIN, PLAIN, PLAIN, *PLAIN_IDS, *PROVIDED])
 PRIORITIES = st.sampled_from([0, 0, 0, 0, 1, -1, 5])
 SECONDS = st.sampled_from([0.0, 0.001, 0.004, 0.02, 1.0])
 
@@ -58,6 +72,8 @@ class Farm(RuleBasedStateMachine):
     )
     def start(self, slaves: int, keep: int, limits: list[int | None], weights: list[float]) -> None:
         self.world, self.mirror = (World(slaves, keep=keep, patience=3.0, worth=0.01, most_calls=8) for _ in range(2))
+        for world in (self.world, self.mirror):
+            world.costs = {one: 0.3 * number for number, one in enumerate(PROVIDED)}
         for world, step in ((self.world, 1), (self.mirror, -1)):
             for queue, most, weight in list(zip(QUEUES, limits, weights, strict=True))[::step]:
                 world.queue(queue, max_slaves=most, weight=weight)
@@ -95,6 +111,10 @@ class Farm(RuleBasedStateMachine):
     def submit(self, queue: str, n: int, resource: Hashable, priority: int, more: bool) -> None:
         self.both(lambda world: world.submit(queue, n, resource=resource, priority=priority), more=more)
 
+    @rule(queue=st.sampled_from(QUEUES), n=st.integers(1, 3), resource=RESOURCES, cost=st.sampled_from([0.5, 2.0]), more=MORE)
+    def submit_costly(self, queue: str, n: int, resource: Hashable, cost: float, more: bool) -> None:
+        self.both(lambda world: world.submit(queue, n, resource=resource, cost=cost), more=more)
+
     @rule(queue=st.sampled_from(QUEUES), n=st.integers(1, 20), chunk=st.sampled_from([0, 2, 5]), more=MORE)
     def submit_many(self, queue: str, n: int, chunk: int, more: bool) -> None:
         self.both(lambda world: world.submit(queue, n, chunk=chunk), more=more)
@@ -115,8 +135,59 @@ class Farm(RuleBasedStateMachine):
     def finish(self, which: int, n: int, seconds: float, ok: bool, more: bool) -> None:
         rank = self.busy(which)
         outcomes = min(n, len(self.world.windows[rank]))
-        self.book.progress[rank] = self.world.now
+        self.answers(rank, outcomes, seconds)
         self.both(lambda world: [world.finish(rank, seconds=seconds, ok=ok) for _ in range(outcomes)], more=more)
+
+    def answers(self, rank: int, outcomes: int, seconds: float) -> None:
+        """The book takes in that a slave gave so many outcomes."""
+        self.book.progress[rank] = self.world.now
+        for name in self.world.windows[rank][:outcomes]:
+            self.book.ledger.ended(rank, self.world.calls[name], seconds)
+
+    @precondition(lambda self: any(self.world.windows.values()))
+    @rule(which=ANY)
+    def begin(self, which: int) -> None:
+        rank = self.busy(which)
+        self.both(lambda world: world.begin(rank), more=True)
+
+    @precondition(lambda self: any(window and not self.world.slaves[r].runs for r, window in self.world.windows.items()))
+    @rule(which=ANY, more=MORE)
+    def end_unbegun(self, which: int, more: bool) -> None:
+        ranks = [rank for rank, window in self.world.windows.items() if window and not self.world.slaves[rank].runs]
+        rank = ranks[which % len(ranks)]
+        self.book.progress[rank] = self.world.now
+        self.both(lambda world: world.finish(rank, seconds=None, ok=False), more=more)
+
+    @precondition(lambda self: self.world.windows)
+    @rule(which=ANY, every=st.booleans(), more=MORE)
+    def report(self, which: int, every: bool, more: bool) -> None:
+        ranks = list(self.world.windows)
+        self.tell(ranks if every else [ranks[which % len(ranks)]], more=more)
+
+    def tell(self, ranks: list[int], *, more: bool) -> None:
+        """Those slaves say what they hold, and all that they have said is known then."""
+        for rank in ranks:
+            for one, seconds in self.world.slaves[rank].acquired:
+                self.book.ledger.acquired(one, seconds)
+            self.retakes(rank)
+        self.both(lambda world: world.report(*ranks), more=more)
+
+    def retakes(self, rank: int) -> None:
+        """What a slave has released it will acquire again, for its window."""
+        window, slave = self.world.windows[rank], self.world.slaves[rank]
+        resource = self.world.calls[window[0]].resource if window else PLAIN
+        if isinstance(resource, Provided) and not slave.began:
+            self.book.ledger.taking[rank] = resource not in slave.holds
+
+    @precondition(lambda self: any(slave.holds and not slave.runs for slave in self.world.slaves.values()))
+    @rule(which=ANY, every=st.booleans())
+    def release(self, which: int, every: bool) -> None:
+        ranks = [rank for rank, slave in self.world.slaves.items() if slave.holds and not slave.runs]
+        rank = ranks[which % len(ranks)]
+        held = self.world.slaves[rank].holds
+        one = held[which % len(held)]
+        gone = [] if every else [other for other in held if one in chain_of(other)]
+        self.both(lambda world: world.release(rank, *gone), more=True)
 
     @rule(which=ANY, more=MORE)
     def cancel(self, which: int, more: bool) -> None:
@@ -180,6 +251,8 @@ class Farm(RuleBasedStateMachine):
         self.nothing_runs_before_what_it_waits_for()
         self.what_waited_for_a_failed_call_ends()
         self.a_slave_keeps_what_it_used_last()
+        self.never_more_holders_than_may()
+        self.who_has_said_all_is_known()
 
     def never_more_slaves_than_the_limit(self) -> None:
         """A slave counts from the first send until its last outcome, or until it has given everything back."""
@@ -217,6 +290,17 @@ class Farm(RuleBasedStateMachine):
         known = {int(rank): list(slave.holds) for rank, slave in self.world.scheduler._slaves.items()}
         assert known == self.world.holds
 
+    def never_more_holders_than_may(self) -> None:
+        """Those that hold a resource in truth, and those that will by calls on the way, are no more than `max_holders`."""
+        limits = {one: one.kind.max_holders for one in PROVIDED if one.kind.max_holders is not None}
+        assert [one for one, most in limits.items() if len(self.world.may_hold(one)) > most] == []
+
+    def who_has_said_all_is_known(self) -> None:
+        """Of a resource with `max_holders`, those count that hold it as far as they have said, or will by their windows."""
+        for rank, slave in self.world.scheduler._slaves.items():
+            limited = {one for one in self.world.slaves[rank].occupies if one in PROVIDED and one.kind.max_holders}  # type: ignore[attr-defined]
+            assert set(slave.occupies) == limited
+
     # ---------------------------------------------------------------- what holds after a decision
 
     @precondition(lambda self: self.settled and self.world.idle())
@@ -230,12 +314,14 @@ class Farm(RuleBasedStateMachine):
         """No slave idles while a queue below its limit has a call it may run, but for a busy holder within patience."""
         self.book.windows = self.world.windows
         self.book.holds = self.world.holds
+        self.book.occupies = {rank: slave.occupies for rank, slave in self.world.slaves.items()}
         assert not self.book.idle() or self.book.runnable() == []
 
     def every_wait_for_a_holder_has_an_end(self) -> None:
         """While a slave idles, the scheduler wants to be asked again before any call has waited longer than `patience`."""
         due = self.world.scheduler.deadline()
-        waits = [key for key in self.book.backlogs if not self.book.is_full(key.queue)]
+        keys = [key for key in self.book.backlogs if not self.book.is_full(key.queue)]
+        waits = [key for key in keys if not self.book.exhausted(key.resource)]
         assert [key for key in waits if self.book.quiet[key] + self.world.rules.patience < due] == []
 
     def every_wait_in_a_window_has_an_end(self) -> None:
@@ -260,8 +346,10 @@ class Farm(RuleBasedStateMachine):
             self.no_slave_idles_while_it_may_run_a_call()
             busy = [rank for rank, window in self.world.windows.items() if window]
             if busy:
-                self.book.progress[busy[0]] = self.world.now
+                self.answers(busy[0], 1, 0.01)
                 self.both(lambda world: world.finish(busy[0], seconds=0.01), more=False)  # noqa: B023  used at once
+            elif any(slave.occupies != set(slave.holds) for slave in self.world.slaves.values()):
+                self.tell(list(self.world.windows), more=True)
             elif self.world.unfinished():
                 self.wait_for_deadline()
             else:

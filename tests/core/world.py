@@ -9,6 +9,9 @@
     world.finish(2)
     assert world.decide() == {2: "a2"}
 
+A slave acquires what a provider makes when its window begins, which is at its first outcome if the test says nothing, and
+tells of it when the test lets it `report`.
+
 An order that the test did not compare makes it fail, and so does one that comes when the test is over.
 `World.run` plays a farm in virtual time instead, and keeps a record of what happened.
 """
@@ -22,7 +25,8 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpitasks.core.calls import ENDED, PLAIN, Call
+from mpitasks.core.calls import ENDED, PLAIN, Call, Kind, Provided, chain_of
+from mpitasks.core.prices import Prices
 from mpitasks.core.scheduler import Order, Rules, Scheduler, Send
 from mpitasks.ids import CallId, Rank
 
@@ -75,18 +79,59 @@ class Sent(NamedTuple):
     name: str
 
 
+def provided(kind: Kind, *args: Hashable, inner: Provided | None = None) -> Provided:
+    """A resource that a provider makes."""
+    return Provided(kind, args, inner)
+
+
+def used(held: list[Hashable], resource: Hashable, keep: int) -> list[Hashable]:
+    """What a slave holds of `held`, the longest unused first, after it has used this too.
+
+    Of each kind the last few, and what those need.
+    """
+    now = list(chain_of(resource))
+    kept: list[Hashable] = []
+    for one in reversed([*(one for one in held if one not in now), *now]):
+        kind = one.kind if isinstance(one, Provided) else None
+        alike = [other for other in kept if (other.kind if isinstance(other, Provided) else None) is kind]
+        if len(alike) < (keep if kind is None else kind.keep) or any(one in list(chain_of(other)) for other in kept):
+            kept.append(one)
+    return kept[::-1]
+
+
+class Slave:
+    """What is true of a slave, and what it told the master."""
+
+    def __init__(self) -> None:
+        self.holds: list[Hashable] = []
+        """What its providers hold for it, the longest unused first."""
+        self.began = False
+        """It has begun its window: it has acquired what that needs."""
+        self.runs = False
+        """It is in a call, so that it can't give back the first of its window."""
+        self.acquired: list[tuple[Provided, float]] = []
+        """What it has not yet told of."""
+        self.occupies: set[Hashable] = set()
+        """What it may hold, for all that the master knows."""
+        self.before: tuple[list[Hashable], set[Hashable]] = [], set()
+        """What the master knew before it sent the window."""
+
+
 class World:
     """A scheduler, its slaves and a clock that only the test moves."""
 
-    def __init__(self, slaves: int = 0, **rules: Any) -> None:
+    def __init__(self, slaves: int = 0, prices: Prices | None = None, **rules: Any) -> None:
         self.rules = Rules(**rules)
-        self.scheduler = Scheduler(self.rules)
+        self.scheduler = Scheduler(self.rules, prices)
+        self.slaves: dict[int, Slave] = {}
+        self.costs: dict[Hashable, float] = {}
+        """Seconds to acquire a provided resource, if that is not nothing."""
         self.now = 0.0
         self.calls: dict[str, Call] = {}
         self.windows: dict[int, list[str]] = {}
         """What each slave has and has not answered, in order."""
         self.holds: dict[int, list[Hashable]] = {}
-        """What each slave keeps, the longest unused first."""
+        """What each slave keeps as far as it has said, and will by its window, the longest unused first."""
         self.loads: Counter[Hashable] = Counter()
         """How often each resource had to be acquired."""
         self.first: set[str] = set()
@@ -114,7 +159,7 @@ class World:
         """A slave joins: with the next number, if none is given."""
         rank = rank or max(self.windows, default=0) + 1
         self.scheduler.slave_joined(Rank(rank))
-        self.windows[rank], self.holds[rank] = [], []
+        self.windows[rank], self.holds[rank], self.slaves[rank] = [], [], Slave()
         return rank
 
     def submit(  # noqa: PLR0913  the options of a call
@@ -126,6 +171,7 @@ class World:
         resource: Hashable = PLAIN,
         chunk: int = 0,
         size: int = 0,
+        cost: float = 0.0,
         after: Iterable[str] = (),
     ) -> list[str]:
         """Submit calls; they are named by their queue and counted: a1, a2."""
@@ -133,23 +179,60 @@ class World:
         for _ in range(n):
             self._numbers[queue] += 1
             name = f"{queue}{self._numbers[queue]}"
-            call = NamedCall(CallId(next(self._ids)), queue, priority, resource, chunk, size)
+            call = NamedCall(CallId(next(self._ids)), queue, priority, resource, chunk, size, cost)
             call.name = name
             self.scheduler.submitted(call, [self.calls[other] for other in after])
             self.calls[name], self.after[name] = call, list(after)
             names.append(name)
         return names
 
-    def finish(self, *ranks: int, seconds: float = 1.0, ok: bool = True) -> list[str]:
+    def begin(self, rank: int) -> float:
+        """A slave begins the first call of its window. Returns the seconds that providers took for that."""
+        slave, resource = self.slaves[rank], self.calls[self.windows[rank][0]].resource
+        slave.runs = True
+        if slave.began:
+            return 0.0
+        slave.began = True
+        new = [one for one in chain_of(resource) if isinstance(one, Provided) and one not in slave.holds]
+        slave.acquired += [(one, self.costs.get(one, 0.0)) for one in new]
+        if isinstance(resource, Provided):
+            self.loads.update(new)
+            slave.holds = used(slave.holds, resource, keep=0)
+        return sum(self.costs.get(one, 0.0) for one in new)
+
+    def report(self, *ranks: int) -> None:
+        """Each of those slaves says what it holds and what it acquired."""
+        for rank in ranks:
+            slave, window = self.slaves[rank], self.windows[rank]
+            held, acquired = [one for one in slave.holds if isinstance(one, Provided)], slave.acquired
+            slave.acquired = []
+            self.scheduler.resources_held(Rank(rank), held, acquired, self.now)
+            known = [*_plain_ids(self.holds[rank]), *held]
+            resource = self.calls[window[0]].resource if window else PLAIN
+            self.holds[rank] = used(known, resource, self.rules.keep) if resource is not PLAIN else known
+            slave.occupies = {*held, *chain_of(resource)}
+            slave.before = [*_plain_ids(slave.before[0]), *held], set(held)
+
+    def release(self, rank: int, *resources: Hashable) -> None:
+        """A slave that runs nothing releases what it holds, all of it if nothing is said, and does not yet tell."""
+        slave = self.slaves[rank]
+        assert not slave.runs
+        slave.holds = [one for one in slave.holds if resources and one not in resources]
+
+    def finish(self, *ranks: int, seconds: float | None = 1.0, ok: bool = True) -> list[str]:
         """Each of those slaves gives the outcome of the oldest call in its window. Returns what ended because of it.
 
-        Calls are long if nothing else is said, so that windows hold one call.
+        Calls are long if nothing else is said, so that windows hold one call. None: it was never begun.
         """
         because: list[str] = []
         for rank in ranks:
+            if seconds is not None:
+                self.begin(rank)
+                self.slaves[rank].runs = False
             call = self.calls[self.windows[rank].pop(0)]
             assert self.scheduler.calls_finished(Rank(rank), [(call.id, seconds)], self.now) == [call]
             self._begun[rank] = self.now
+            self._undo(rank)
             self.ended.append(str(call))
             if ok:
                 self.scheduler.call_succeeded(call)
@@ -179,15 +262,22 @@ class World:
     def give_back(self, rank: int, n: int | None = None) -> list[str]:
         """A slave gives back the last n calls of its window; without n, all but the one it runs."""
         window = self.windows[rank]
-        kept = max(0, len(window) - n) if n is not None else 1
+        kept = max(int(self.slaves[rank].runs), len(window) - n) if n is not None else 1
         back = window[kept:]
         del window[kept:]
         self.scheduler.given_back(Rank(rank), [self.calls[name].id for name in back], self.now)
+        self._undo(rank)
         return back
+
+    def _undo(self, rank: int) -> None:
+        """A slave that has begun nothing of a window, and never will, holds what it held before."""
+        slave = self.slaves[rank]
+        if not self.windows[rank] and not slave.began:
+            self.holds[rank], slave.occupies = slave.before
 
     def lose(self, rank: int) -> list[str]:
         """A slave is gone. Returns the calls it had."""
-        del self.windows[rank], self.holds[rank]
+        del self.windows[rank], self.holds[rank], self.slaves[rank]
         return [str(call) for call in self.scheduler.slave_lost(Rank(rank))]
 
     def wait(self, seconds: float) -> None:
@@ -251,19 +341,27 @@ class World:
         self.sent += [Sent(self.now, rank, name) for name in names]
 
     def _hold(self, rank: int, call: Call) -> None:
-        resource = call.resource
+        resource, slave = call.resource, self.slaves[rank]
+        slave.began = slave.runs = False
+        slave.before = self.holds[rank], slave.occupies
         if resource is PLAIN:
             return
-        held = self.holds[rank]
-        if resource in held:
-            held.remove(resource)
-        else:
+        if resource not in self.holds[rank] and not isinstance(resource, Provided):
             self.loads[resource] += 1
             self.first.add(str(call))
-        held.append(resource)
-        del held[: -self.rules.keep]
+        self.holds[rank] = used(self.holds[rank], resource, self.rules.keep)
+        slave.occupies = {*slave.occupies, *chain_of(resource)}
 
     # ---------------------------------------------------------------- looking
+
+    def may_hold(self, resource: Hashable) -> list[int]:
+        """Slaves that hold it in truth, or have been sent calls for which they will acquire it."""
+        coming = {
+            rank
+            for rank, window in self.windows.items()
+            if window and not self.slaves[rank].began and resource in chain_of(self.calls[window[0]].resource)
+        }
+        return [rank for rank, slave in self.slaves.items() if rank in coming or resource in slave.holds]
 
     def running(self, queue: str) -> int:
         """Slaves that have a call of that task."""
@@ -298,7 +396,8 @@ class World:
         """Play the farm for so long. Returns slave seconds by queue.
 
         A call lasts as long as `lasts(name)` says, and the first one with a resource that its slave does not hold takes
-        `acquiring` seconds more. `refill` is called before each decision, to submit more.
+        `acquiring` seconds more; what a provider makes takes `costs`, and is told of with the outcome. `refill` is called
+        before each decision, to submit more.
         """
 
         def last(name: str) -> float:
@@ -315,7 +414,7 @@ class World:
             for rank, window in self.windows.items():
                 if window and planned.get(rank) != window[0]:
                     planned[rank] = window[0]
-                    heappush(due, (self._begun[rank] + last(window[0]), rank, window[0]))
+                    heappush(due, (self._begun[rank] + self.begin(rank) + last(window[0]), rank, window[0]))
             at = min(due[0][0] if due else inf, self.scheduler.deadline())
             for queue in {self.calls[name].queue for name in planned.values()}:
                 used[queue] += self.running(queue) * (min(at, end) - self.now)  # type: ignore[assignment]
@@ -327,6 +426,8 @@ class World:
                 _, rank, name = heappop(due)
                 del planned[rank]
                 self.finish(rank, seconds=last(name))
+                if self.slaves[rank].acquired:
+                    self.report(rank)
 
     def _obey_all(self) -> None:
         """Carry out orders, and answer take-backs at once, until there is nothing more to do."""
@@ -340,3 +441,7 @@ class World:
 
 def _names(send: Send) -> list[str]:
     return [str(call) for call in send.calls]
+
+
+def _plain_ids(held: Iterable[Hashable]) -> list[Hashable]:
+    return [one for one in held if not isinstance(one, Provided)]
