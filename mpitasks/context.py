@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import NotRunning
 from .ids import MASTER, Rank
+from .retries import RetryAsked
 
 
 def _never() -> bool:
@@ -37,6 +38,19 @@ class Context:
         Ask it in long loops, and return early when it says so.
         """
         return self._stopping()
+
+    def retry(self, delay: float | None = None) -> NoReturn:
+        """End the call here, and have it run again, if the task's `retries` are not used up; else it fails.
+
+        It fails with the exception that is being handled where this was called, if one is.
+
+        Args:
+            delay: Seconds to wait before; by default as the task's `backoff` says.
+
+        Raises:
+            RetryAsked: Always. No `Exception`, so that what catches all exceptions lets it through.
+        """
+        raise RetryAsked(delay)
 
     def __repr__(self) -> str:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"

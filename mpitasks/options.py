@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, runtime_checkable
 
 from .core.calls import PLAIN
+from .retries import Retries, name_of
 
 if TYPE_CHECKING:
     from .futures import Future
@@ -30,6 +31,12 @@ class TaskOptions(TypedDict, total=False):
     the call's arguments."""
     key: str | Callable[..., Hashable]
     """One resource for each value of this parameter, or of what this callable makes of the arguments."""
+    retries: int
+    """How often a call that failed runs again; 0 by default."""
+    retry_for: type[BaseException] | tuple[type[BaseException], ...]
+    """The exceptions that count; by default every `Exception`."""
+    backoff: float
+    """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -43,6 +50,12 @@ class CallOptions(TypedDict, total=False):
     """The calls begin when these have ended well."""
     cost: float
     """How long the calls take beside others of the task, in any unit: of those that could go next, the highest goes first."""
+    retries: int
+    """How often a call that failed runs again; 0 by default."""
+    retry_for: type[BaseException] | tuple[type[BaseException], ...]
+    """The exceptions that count; by default every `Exception`."""
+    backoff: float
+    """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
     copy: bool
     """Whether large writable arguments are copied. If not, leave them alone until the call has ended."""
 
@@ -62,6 +75,7 @@ class Plan:
     after: tuple[Future[Any], ...] = ()
     copy: bool = True
     cost: float = 0.0
+    retries: Retries | None = None
     chunk: int = 0
     """Calls that travel together; 0: as the scheduler sees fit."""
     function: Callable[..., Any] | None = None
@@ -112,10 +126,37 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
     if not isinstance(priority, int):
         msg = f"{where}: priority={priority!r} must be a whole number; higher goes first"
         raise TypeError(msg)
+    _check_retries(given, where)
     weight = given.get("weight", 1.0)
     if not isinstance(weight, int | float) or not weight > 0:
         msg = f"{where}: weight={weight!r} must be a number above 0"
         raise ValueError(msg)
+
+
+def _check_retries(given: Mapping[str, Any], where: str) -> None:
+    retries, kinds, backoff = given.get("retries", 0), given.get("retry_for", ()), given.get("backoff", 0.0)
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        msg = f"{where}: retries={retries!r} must be a whole number, 0 or more: how often a failed call runs again"
+        raise ValueError(msg)
+    for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            msg = f"{where}: retry_for={kinds!r} must be a type of exceptions, or a tuple of them, such as (OSError,)"
+            raise TypeError(msg)
+    if not isinstance(backoff, int | float) or not 0 <= backoff < inf:
+        msg = f"{where}: backoff={backoff!r} must be seconds, 0 or more: the pause before the second run"
+        raise ValueError(msg)
+    if retries == 0 and "retries" not in given and ("retry_for" in given or "backoff" in given):
+        msg = f"{where}: retry_for and backoff say how to retry, so they go with retries=, how often"
+        raise TypeError(msg)
+
+
+def retries_of(given: Mapping[str, Any], before: Retries | None = None) -> Retries | None:
+    """The retries that the options say; what they don't say stays as before."""
+    if "retries" not in given:
+        return before
+    kinds = given.get("retry_for")
+    names = None if kinds is None else frozenset(map(name_of, kinds if isinstance(kinds, tuple) else (kinds,)))
+    return Retries(given["retries"], names, float(given.get("backoff", 0.0)))
 
 
 def check_count(limit: object, name: str, where: str) -> None:
@@ -146,6 +187,9 @@ def with_call_options(plan: Plan, options: CallOptions, where: str) -> Plan:
         changes["after"] = _futures(changes["after"], where)
     if "resource" in changes:
         changes["resource"] = plain_id(changes["resource"], where)
+    changes["retries"] = retries_of(options, plan.retries)
+    for name in ("retry_for", "backoff"):
+        changes.pop(name, None)
     return replace(plan, **changes)
 
 

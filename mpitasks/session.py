@@ -294,10 +294,8 @@ def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
 def _say_cancelled(error: BaseException, cancelled: int) -> None:
     """One line where calls were lost on purpose."""
     if cancelled:
-        print(
-            f"mpitasks: main ended by {type(error).__name__}; {cancelled} calls that had not begun are cancelled",
-            file=sys.stderr,
-        )
+        lost = "1 call that had not begun is" if cancelled == 1 else f"{cancelled} calls that had not begun are"
+        print(f"mpitasks: main ended by {type(error).__name__}; {lost} cancelled", file=sys.stderr)
 
 
 def _summarize() -> None:

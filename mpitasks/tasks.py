@@ -27,6 +27,7 @@ from .options import (
     chunk_of,
     identify_by,
     plain_id,
+    retries_of,
     with_call_options,
 )
 from .stream import stream
@@ -244,6 +245,7 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
         max_slaves=options.get("max_slaves"),
         priority=options.get("priority", 0),
         weight=float(options.get("weight", 1.0)),
+        retries=retries_of(options),
         resource=plain_id(resource, f"@task({name!r})") if same else PLAIN,
     )
 

@@ -28,7 +28,7 @@ FOR_RUNTIME = (
     RUNTIME
     | CORE
     | {"observe.counts"}
-    | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
+    | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry", "retries"}
 )
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -67,8 +67,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport.local": {"transport.base", "transport.wire"},
     "transport.mpi": {"transport.base", "transport.wire"},
     # What users type. It reaches the running farm by the protocol in `farm` alone.
-    "context": set(),
-    "options": {"core.calls", "futures", "resources"},
+    "context": {"retries"},
+    "retries": set(),
+    "options": {"core.calls", "futures", "resources", "retries"},
     "farm": {"context", "futures", "observe.counts", "options"},
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
     "registry": {"tasks", "resources"},

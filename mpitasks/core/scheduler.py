@@ -180,6 +180,16 @@ class Scheduler:
         if not call.blockers:
             self._enqueue(call)
 
+    def postponed(self, call: Call) -> None:
+        """A call that has ended is to run again, once it is `resumed`."""
+        call.state = BLOCKED
+        self.unfinished += 1
+
+    def resumed(self, call: Call) -> None:
+        """A postponed call may run, if it was not cancelled meanwhile."""
+        if call.state == BLOCKED:
+            self._enqueue(call)
+
     def refused(self, call: Call) -> None:
         """A call can't be run, because of one that has failed before it was submitted."""
         call.state = ENDED
@@ -255,8 +265,9 @@ class Scheduler:
         slave = self._slaves[rank]
         calls = {call_id: slave.window[call_id] for call_id in call_ids}
         slave.asked_back = False
-        for call_id in calls:
+        for call_id, call in calls.items():
             del slave.window[call_id]
+            call.attempt -= 1
         self._progress(slave, now)
         self._requeue(list(calls.values()))
         if not slave.window and slave.queue is not None:

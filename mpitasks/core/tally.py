@@ -57,6 +57,7 @@ class OfQueue:
     windows: int = 0
     ended: int = 0
     failed: int = 0
+    retried: int = 0
     seconds: float = 0.0
     """Slave seconds in its calls."""
     lent_from: Counter[str] = field(default_factory=Counter)

@@ -33,6 +33,9 @@ class QueueStatistics:
     windows: int
     ended: int
     failed: int
+    """After their last retry."""
+    retried: int
+    """How often a call was to run again."""
     seconds: float
     """Slave seconds in its calls, without providers."""
     mean: float | None
@@ -93,6 +96,7 @@ class Statistics:
                 name,
                 one.ended,
                 one.failed,
+                one.retried,
                 one.waiting,
                 one.running,
                 _seconds(one.seconds),
@@ -102,7 +106,18 @@ class Statistics:
             ]
             for name, one in self.queues.items()
         ]
-        head = ["task", "ended", "failed", "waiting", "running", "seconds", "a call", "sent because", "slaves lent from"]
+        head = [
+            "task",
+            "ended",
+            "failed",
+            "retried",
+            "waiting",
+            "running",
+            "seconds",
+            "a call",
+            "sent because",
+            "slaves lent from",
+        ]
         return _table(head, rows)
 
     def _of_slaves(self) -> str:
@@ -125,8 +140,8 @@ def take(scheduler: Scheduler) -> Statistics:
     tally, looks = scheduler.tally, scheduler.looks()
     queues = {
         name: QueueStatistics(
-            *looks.queues[name][:3], _frozen(one.calls), one.windows, one.ended, one.failed, one.seconds,
-            looks.queues[name].mean, _frozen(one.lent_from),
+            *looks.queues[name][:3], _frozen(one.calls), one.windows, one.ended, one.failed, one.retried,
+            one.seconds, looks.queues[name].mean, _frozen(one.lent_from),
         )
         for name, one in tally.queues.items()
     }  # fmt: skip

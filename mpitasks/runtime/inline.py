@@ -9,6 +9,7 @@ from typing import Any
 from ..futures import Future
 from ..options import Plan
 from ..transport.local import local_world
+from .backoff import Backoff
 from .master import Master
 from .slave import Slave
 
@@ -29,9 +30,12 @@ class InlineMaster(Master):
         """Run the call now, and give back its future."""
         future = super().submit(plan, args, kwargs, resource)
         with self._one_at_a_time:
+            backoff = Backoff()  # a failed call may have to wait before it runs again
             while not future.done():
                 self._slave.run_all()
-                self.step()
+                if not self.step():
+                    backoff.pause()
+                self.check_interrupts()
         self.check_interrupts()
         return future
 

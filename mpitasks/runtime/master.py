@@ -19,7 +19,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from contextlib import suppress
 from itertools import count
 from time import monotonic
@@ -33,6 +33,7 @@ from ..futures import Future
 from ..ids import CallId, Rank
 from ..observe.counts import Statistics, take
 from ..options import Plan
+from ..retries import Failure
 from ..transport import wire
 from ..transport.base import Arrival, Transport
 from ..transport.failures import encode_failure
@@ -42,6 +43,7 @@ from .backoff import Backoff
 from .drive import Drive, never
 from .functions import Functions
 from .interrupts import Interrupts
+from .later import Later
 from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Record, SentCall, Target
 from .pump import Pump
 
@@ -52,7 +54,7 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("future", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = ("failed", "future", "payload", "places", "plan", "setup", "target", "values")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -66,6 +68,8 @@ class _Call(Call):
         self.places: dict[Future[Any], list[int]] | None = None
         """Where the values of futures go, among the arguments."""
         self.values: Sequence[wire.Payload | None] = ()
+        self.failed = 0
+        """How often it has failed."""
 
 
 def _identity(named: Named) -> Provided:
@@ -102,6 +106,7 @@ class Master:
         self._ids = count(1)
         self._queues: set[str] = set()
         self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
+        self._later = Later()
         self._unlooked = 0
         self._decide_at = 0.0
         self._closing = False
@@ -142,6 +147,8 @@ class Master:
             setup = self._encoder.setup(plan.setup)
         # Buffers of the user's, who may write to them as soon as `delay` returns.
         shared = plan.copy and not all(memoryview(buffer).readonly for buffer in wire.buffers_of(payload))
+        if shared and plan.retries is not None:  # it may be sent again, as it is now
+            call.payload, shared = wire.snapshot(payload), False
         with self._lock:
             if plan.function is not None:
                 call.target = None if function is None else self._functions.number_of(function)
@@ -211,7 +218,7 @@ class Master:
 
     def finish(self) -> None:
         """Wait until every call has ended, and every callback, which may submit more."""
-        self.wait(lambda: not (self._scheduler.unfinished or self._announcements or self._telling), threading.Event, None)
+        self.wait(lambda: not (self.is_busy or self._announcements or self._telling), threading.Event, None)
 
     def abandon(self, grace: float) -> int:
         """Cancel every call that has not begun, and wait up to `grace` seconds for the others.
@@ -262,7 +269,8 @@ class Master:
         """No outcome will come any more: end the calls that have none."""
         with self._lock:
             self._closing = True
-            for call in [*self._scheduler.waiting(), *(call for _, call in self._scheduler.sent())]:
+            waiting = [*self._later.take_all(), *self._scheduler.waiting()]
+            for call in [*waiting, *(call for _, call in self._scheduler.sent())]:
                 self._lose(_ours(call), why)
         self.announce()
 
@@ -284,6 +292,10 @@ class Master:
         with self._lock:
             now = self._drive.stepped_at = monotonic()
             heard = self._look(now)
+            if self._later.due <= now:
+                for call in self._later.take(now):
+                    self._scheduler.resumed(call)
+                heard = True
             if heard or now >= self._decide_at:
                 self._decide(now)
         return heard
@@ -401,8 +413,9 @@ class Master:
         if outcomes:
             ended = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
             calls = cast("list[_Call]", ended)
-            for call, (_, returned, _, payload) in zip(calls, outcomes, strict=True):
-                self._finish(call, payload, returned=returned)
+            for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
+                if failure is None or not self._again(call, failure, now):
+                    self._finish(call, payload, returned=failure is None)
         if given_back is not None:
             self._scheduler.given_back(arrival.source, given_back, now)
             if self._closing:
@@ -412,6 +425,19 @@ class Master:
             known = [(_identity(named), seconds) for named, seconds in acquired]
             self._scheduler.resources_held(arrival.source, map(_identity, held), known, now)
         self._records.extend(records)
+
+    def _again(self, call: _Call, failure: Failure, now: float) -> bool:
+        """Have a failed call run again, after a pause. False if it does not."""
+        call.failed += 1
+        retries = call.plan.retries
+        pause = None if retries is None or self._closing else retries.pause(call.failed, failure)
+        if pause is None or call.future.done():
+            return False
+        call.future._state = PENDING
+        self._scheduler.tally.queues[call.queue].retried += 1
+        self._scheduler.postponed(call)
+        self._later.add(call, now + pause)
+        return True
 
     def _finish(self, call: _Call, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""
@@ -473,7 +499,7 @@ class Master:
     def _cancel_waiting(self) -> int:
         """Cancel what has not been sent."""
         before = self._scheduler.unfinished
-        for call in self._scheduler.waiting():
+        for call in [*self._later.take_all(), *self._scheduler.waiting()]:
             if self._scheduler.cancelled(call):
                 self._cancelled(_ours(call))
         for _, call in self._scheduler.sent():

@@ -20,6 +20,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from ..ids import CallId
+from ..retries import Failure
 from ..transport.wire import Payload
 
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE = range(7)
@@ -33,8 +34,8 @@ Named = tuple[str, tuple[Hashable, ...]]
 SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload], Named | None]
 """Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold."""
 
-Outcome = tuple[CallId, bool, float | None, Payload]
-"""Call id, whether it returned, seconds it took (None: it did not begin), value or failure."""
+Outcome = tuple[CallId, Failure | None, float | None, Payload]
+"""Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception."""
 
 Holdings = tuple[Sequence[Named], Sequence[tuple[Named, float]]]
 """What the slave holds, the longest unused first; what it has acquired since the last report, and in how many seconds."""

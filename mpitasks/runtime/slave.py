@@ -27,6 +27,7 @@ from .. import output, registry
 from ..context import Context, current, enter, leave
 from ..errors import EncodeError, InitializerFailed
 from ..ids import MASTER, CallId
+from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.base import Transport
 from ..transport.failures import encode_failure
@@ -234,16 +235,17 @@ class Slave:
         """Run one call; every exception is an outcome."""
         call_id, name, _, attempt = call[:4]
         began: float | None = None
+        failure: Failure | None
         context = Context(name, self.rank, attempt, lambda: self._draining or call_id in self._stopped)
         token = enter(context)
         try:
             if call[7] is not None:
                 self._hold(call[7], context)
             began = perf_counter()
-            returned, payload = True, self._value(call)
+            failure, payload = None, self._value(call)
         except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
             note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self.rank} on {self._host}"
-            returned, payload = False, encode_failure(_without_our_frames(error), note)
+            failure, payload = _failure_of(error, note)
         finally:
             leave(token)
         if call[7] is not None:
@@ -251,7 +253,7 @@ class Slave:
         if self._stopped:
             self._stopped.discard(call_id)
         seconds = None if began is None else perf_counter() - began
-        return call_id, returned, seconds, wire.sendable(payload)
+        return call_id, failure, seconds, wire.sendable(payload)
 
     def _hold(self, wanted: Named, context: Context) -> None:
         """Acquire what the call needs, if it is not held, and let the master know at once: others may wait for that."""
@@ -324,6 +326,14 @@ class Slave:
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
+
+
+def _failure_of(error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
+    """How a call failed, and the exception as it travels."""
+    if not isinstance(error, RetryAsked):
+        return (names_of(error), None), encode_failure(_without_our_frames(error), note)
+    handled = error.__context__
+    return ((ASKED,), error.delay), encode_failure(error if handled is None else _without_our_frames(handled), note)
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -199,13 +199,13 @@ def test_a_task_can_be_an_argument(farm: Run) -> None:
 
 # ---------------------------------------------------------------- options
 
-LATER = ["retries", "retry_for", "backoff", "timeout", "isolate", "memo", "version", "ranks"]
+LATER = ["timeout", "isolate", "memo", "version", "ranks"]
 
 
 @pytest.mark.parametrize("option", LATER)
 def test_an_option_not_built_yet_is_refused(option: str) -> None:
     """Never accepted and ignored."""
-    with pytest.raises(TypeError, match=rf"@task\('x'\) has no option '{option}'; .*known: bind, key, max_slaves, "):
+    with pytest.raises(TypeError, match=rf"@task\('x'\) has no option '{option}'; .*known: backoff, bind, key, max_slaves, "):
         task("x", **{option: 1})(abs)
 
 
@@ -213,7 +213,7 @@ def test_an_option_not_built_yet_is_refused(option: str) -> None:
 def test_an_option_of_no_call_is_refused(option: str) -> None:
     """What the task alone decides, and what is not built yet, is no option of a call."""
     with pytest.raises(
-        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, copy, cost, priority, resource"
+        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, backoff, copy, cost, priority, resource"
     ):
         add.options(**{option: 1})
 

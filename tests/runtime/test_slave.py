@@ -153,8 +153,8 @@ def test_seconds_are_those_of_the_call(new_world: NewWorld, clock: Clock) -> Non
     inside.append(take_long)
     do.delay()
     world.turn()
-    ((_, returned, seconds, *_),) = world.messages("REPORT")[0][3]
-    assert (returned, seconds) == (True, 1.5)
+    ((_, failure, seconds, *_),) = world.messages("REPORT")[0][3]
+    assert (failure, seconds) == (None, 1.5)
 
 
 def test_output_is_flushed_when_the_work_is_done(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_an_initializer_runs_once_a_slave(new_world: NewWorld) -> None:
     outcomes = window(
         world, {5: well, 6: badly}, call(1, setup=5), call(2, setup=5), call(3, setup=6), call(4, setup=6), call(5)
     )
-    assert [returned for _, returned, *_ in outcomes] == [True, True, False, False, True]
+    assert [failure is None for _, failure, *_ in outcomes] == [True, True, False, False, True]
     assert set_up == ["well", "badly"]
     with pytest.raises(InitializerFailed, match="the initializer of this executor raised OSError: no disk"):
         world.slaves[1]._do_setup(6)

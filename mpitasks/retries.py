@@ -1,0 +1,70 @@
+"""When a failed call runs again, and after what pause.
+
+Which exceptions count is decided by name: the slave tells the names of the type and of all that it inherits from, so the
+master need not unpickle an exception to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import random
+
+LONGEST = 3600.0
+"""Seconds of a pause at most, before jitter."""
+
+Failure = tuple[tuple[str, ...], float | None]
+"""The names of a failure's type and of what that inherits from; the pause for which the task asked, if it did."""
+
+ASKED = "mpitasks.ctx.retry"
+"""The name that stands for a call of `Context.retry()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often, for what, and how soon."""
+
+    most: int
+    """Times that a call may run again."""
+    names: frozenset[str] | None = None
+    """Of the exceptions that count; None: every `Exception`."""
+    backoff: float = 0.0
+    """Seconds before the second run; each further pause is twice as long."""
+
+    def pause(self, failed: int, failure: Failure, dice: Callable[[], float] = random) -> float | None:
+        """Seconds to wait before a call runs again, which has failed so often; None: it does not.
+
+        Args:
+            failed: How often it has failed, the last time included.
+            failure: What happened the last time.
+            dice: Numbers from 0 to 1: calls that failed together had better not come back together.
+        """
+        kinds, asked = failure
+        if failed > self.most or not (ASKED in kinds or self._counts(kinds)):
+            return None
+        if asked is not None:
+            return asked
+        return min(LONGEST, self.backoff * 2.0 ** (failed - 1)) * (0.5 + dice())
+
+    def _counts(self, kinds: Sequence[str]) -> bool:
+        if self.names is None:
+            return name_of(Exception) in kinds
+        return not self.names.isdisjoint(kinds)
+
+
+class RetryAsked(BaseException):
+    """A task asked to run again; no `Exception`, so that a task which catches all of those lets it through."""
+
+    def __init__(self, delay: float | None) -> None:
+        super().__init__("the task asked to run again, and has no retries left: @task(retries=...) says how many it has")
+        self.delay = delay
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """How a type of exceptions is called on every rank."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def names_of(error: BaseException) -> tuple[str, ...]:
+    """The names of an exception's type, and of what it inherits from."""
+    return tuple(name_of(kind) for kind in type(error).__mro__ if issubclass(kind, BaseException))
