@@ -115,7 +115,7 @@ class Endpoint:
 
     def expect(self, rank: Rank) -> None:
         """A Master counts on this slave."""
-        contact = self._contacts.setdefault(rank, Contact(rank))
+        contact = self._contact(rank)
         contact.gone = False
         self._listen(contact)
 
@@ -209,7 +209,7 @@ class Endpoint:
         arrival = self._transport.receive()
         if arrival is None:
             return False
-        contact = self._contacts[arrival.source]
+        contact = self._contact(arrival.source)
         message = wire.unpack(arrival.packet)
         if message[0] == BYE:
             contact.here = contact.leaving = False
@@ -228,6 +228,9 @@ class Endpoint:
         run.returned, run.seconds, run.payload = returned, seconds, payload
         del run.tray.running[run.rank]
         run.tray.completed[run.rank] = run
+
+    def _contact(self, rank: Rank) -> Contact:
+        return self._contacts.setdefault(rank, Contact(rank))
 
     def _listen(self, contact: Contact) -> None:
         """Listen to whoever may have something to say: a look costs a call of MPI a slave."""

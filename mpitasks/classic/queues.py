@@ -258,15 +258,16 @@ class MultiWorkQueue:
 
 
 def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:
-    for what, found in (("id", [one[0] for one in details]), ("master", [one[1] for one in details])):
-        if len(set(found)) < len(found):
-            msg = (
-                f"masters_details has an {what} twice: {found}"
-                if what == "id"
-                else f"masters_details has a master twice: {found}"
-            )
+    """Refuse what could not work."""
+    ids: dict[Master, Hashable] = {}
+    for task_id, master, limit in details:
+        if task_id in ids.values():
+            msg = f"masters_details has the id {task_id!r} twice"
             raise ValueError(msg)
-    for task_id, _, limit in details:
+        if master in ids:
+            msg = f"masters_details has the same master for {ids[master]!r} and {task_id!r}; make one for each"
+            raise ValueError(msg)
         if limit is not None and limit < 1:
             msg = f"the limit {limit!r} of {task_id!r} must be 1 or more, or None for no limit"
             raise ValueError(msg)
+        ids[master] = task_id

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mpitasks.classic import endpoint, slave, world
-from mpitasks.ids import Rank
+from mpitasks.ids import MASTER, Rank
 from mpitasks.runtime import backoff
-from mpitasks.runtime.messages import LEAVE
+from mpitasks.runtime.messages import BYE, LEAVE, REPORT
 from mpitasks.transport import wire
 from mpitasks.transport.local import local_world
 
@@ -51,6 +51,10 @@ class Farm:
             lambda: all(self.is_ready(int(transport.rank)) for transport in self._others if self.expected(transport.rank))
         )
 
+    def hands(self) -> dict[int, Hand]:
+        """All slaves, ready and moved by the test itself: nothing happens that it does not do."""
+        return {int(transport.rank): Hand(transport) for transport in self._others}
+
     def expected(self, rank: Rank) -> bool:
         """Whether a master counts on that slave."""
         return rank in self.endpoint.known()
@@ -74,6 +78,41 @@ class Farm:
             self.transports[0].send(transport.rank, wire.pack((LEAVE,)))
         for thread in self._threads:
             thread.join(PATIENCE)
+
+
+class Hand:
+    """A slave moved by the test."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._number: Any = None
+        self.data: Any = IDLE
+        self.got: list[Any] = []
+        """All data so far."""
+        transport.send(MASTER, wire.pack((REPORT, [])))
+
+    def look(self) -> Hand:
+        """Take in what was sent."""
+        while (arrival := self._transport.receive()) is not None:
+            kind, *message = wire.unpack(arrival.packet)
+            if kind == LEAVE:
+                self._transport.send(MASTER, wire.pack((BYE,)))
+                continue
+            assert self.data is IDLE, "a window of more than one"
+            self._number, self.data = message[0], wire.decode(message[1])
+            self.got.append(self.data)
+        return self
+
+    def answer(self, result: Any = None, seconds: float = 0.1) -> None:
+        """End what it does."""
+        assert self.data is not IDLE
+        self.data = IDLE
+        outcome = (self._number, True, seconds, wire.encode(result))
+        self._transport.send(MASTER, wire.pack((REPORT, [outcome])))
+
+
+IDLE = object()
+"""What a slave does that does nothing."""
 
 
 @pytest.fixture
