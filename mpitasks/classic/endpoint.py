@@ -15,7 +15,7 @@ the one that sent the data.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from itertools import count
 from math import inf
 from time import monotonic
@@ -72,7 +72,7 @@ class Tray:
 class Contact:
     """One slave, as the master knows it."""
 
-    __slots__ = ("gone", "here", "leaving", "rank", "run")
+    __slots__ = ("departures", "gone", "here", "leaving", "rank", "run")
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
@@ -82,7 +82,9 @@ class Contact:
         self.leaving = False
         """It was told to leave."""
         self.gone = False
-        """It has left, and has not come back."""
+        """It has left, has not come back, and no Master counts on that."""
+        self.departures = 0
+        """How often it has left: it may call `run` again for a next phase of the program."""
 
     @property
     def is_idle(self) -> bool:
@@ -113,11 +115,12 @@ class Endpoint:
 
     # ---------------------------------------------------------------- who is here
 
-    def expect(self, rank: Rank) -> None:
-        """A Master counts on this slave."""
+    def expect(self, rank: Rank) -> int:
+        """A Master counts on this slave. Returns how often that has left so far."""
         contact = self._contact(rank)
         contact.gone = False
         self._listen(contact)
+        return contact.departures
 
     def trust(self, rank: Rank) -> None:
         """The user knows that this slave is ready, though it may not have said so yet."""
@@ -135,9 +138,9 @@ class Endpoint:
         """The slaves that run something."""
         return [contact.rank for contact in self._contacts.values() if contact.run is not None]
 
-    def known(self) -> list[Rank]:
-        """All slaves that any Master has counted on."""
-        return list(self._contacts)
+    def known(self) -> dict[Rank, int]:
+        """All slaves that any Master has counted on, each with how often it has left."""
+        return {rank: contact.departures for rank, contact in self._contacts.items()}
 
     # ---------------------------------------------------------------- messages
 
@@ -166,11 +169,12 @@ class Endpoint:
             pass
         self._move()
 
-    def dismiss(self, ranks: Iterable[Rank], *, unheard: float, heard: float = inf) -> list[Rank]:
+    def dismiss(self, ranks: Mapping[Rank, int], *, unheard: float, heard: float = inf) -> list[Rank]:
         """Let these slaves leave, and wait until they have.
 
         Args:
-            ranks: The slaves.
+            ranks: The slaves, each with how often it had left when the Master last counted on it. One that has left since
+                is skipped, and left alone if it has come back: it is there for somebody else.
             unheard: Seconds to wait for those that have never said a word; they find the message when they come.
             heard: Seconds to wait for the others, which may be in a long `do_work`.
 
@@ -178,7 +182,8 @@ class Endpoint:
             Those that have not left in time.
         """
         self.poll()
-        asked = [contact for rank in ranks if not ((contact := self._contacts[rank]).gone or contact.leaving)]
+        meant = (self._contact(rank) for rank, departures in ranks.items() if self._contact(rank).departures == departures)
+        asked = [contact for contact in meant if not (contact.gone or contact.leaving)]
         for contact in asked:
             contact.leaving = True
             self._listen(contact)
@@ -214,6 +219,7 @@ class Endpoint:
         if message[0] == BYE:
             contact.here = contact.leaving = False
             contact.gone = True
+            contact.departures += 1
         elif message[0] == REPORT:
             contact.here, contact.gone = True, False
             for _, returned, seconds, payload in message[1]:

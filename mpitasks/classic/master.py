@@ -38,6 +38,8 @@ class Master:
     def __init__(self, slaves: Iterable[int] | None = None) -> None:
         self.slaves: set[int] = set()
         self._tray = Tray()
+        self._departures: dict[int, int] = {}
+        """How often each slave had left when it was last seen to be there: see `Endpoint.dismiss`."""
         self._beside: set[int] = set()
         """Slaves of its MultiWorkQueue that no master has; whoever terminates first, lets them go too."""
         self._size = world.size()
@@ -61,11 +63,8 @@ class Master:
         Raises:
             ValueError: That rank can't be a slave.
         """
-        if not MASTER < slave < self._size:
-            msg = f"rank {slave} can't be a slave: rank 0 is the master, and there are {self._size} ranks in all"
-            raise ValueError(msg)
+        self._expect(slave)
         self.slaves.add(slave)
-        self._endpoint.expect(Rank(slave))
         if ready:
             self._endpoint.trust(Rank(slave))
 
@@ -93,6 +92,7 @@ class Master:
             return None
         self.slaves.discard(slave)
         to_master.slaves.add(slave)
+        to_master._expect(slave)
         return slave
 
     # ---------------------------------------------------------------- work
@@ -100,7 +100,10 @@ class Master:
     def get_ready_slaves(self) -> set[int]:
         """The slaves that can be given data now. One that has a result to collect is not among them."""
         self._endpoint.poll()
-        return {slave for slave in self.slaves if self._is_ready(slave)}
+        ready = {slave for slave in self.slaves if self._is_ready(slave)}
+        for slave in ready:
+            self._expect(slave)
+        return ready
 
     def run(self, slave: int, data: Any) -> None:  # noqa: ANN401  whatever the program sends
         """Give data to a slave, which begins with it at once. The data may be changed after this returns.
@@ -146,8 +149,10 @@ class Master:
         skipped.
         """
         leaving = self.slaves | self._beside
-        self._beside.clear()
-        missing = self._endpoint.dismiss([Rank(slave) for slave in sorted(leaving)], unheard=UNHEARD_AT_MOST)
+        for slave in leaving - self._departures.keys():
+            self._expect(slave)
+        seen = {Rank(slave): self._departures[slave] for slave in sorted(leaving)}
+        missing = self._endpoint.dismiss(seen, unheard=UNHEARD_AT_MOST)
         if missing:
             _logger.warning("slaves %s have never called Slave.run(); should they do it later, they leave at once", missing)
 
@@ -156,6 +161,17 @@ class Master:
     @property
     def _endpoint(self) -> Endpoint:
         return world.endpoint()
+
+    def _expect(self, slave: int) -> None:
+        """Count on that slave from now on.
+
+        Raises:
+            ValueError: That rank can't be one.
+        """
+        if not MASTER < slave < self._size:
+            msg = f"rank {slave} can't be a slave: rank 0 is the master, and there are {self._size} ranks in all"
+            raise ValueError(msg)
+        self._departures[slave] = self._endpoint.expect(Rank(slave))
 
     def _is_ready(self, slave: int) -> bool:
         return slave in self.slaves and slave not in self._tray.completed and self._endpoint.is_idle(Rank(slave))

@@ -95,6 +95,7 @@ class _Desk:
         """Tell the scheduler who is ready. Whoever is not, and has no work of ours, was taken by the program's own hand."""
         ready = set().union(*(master.get_ready_slaves() for master in self._masters.values()))
         ready |= {slave for slave in self.beside if world.endpoint().is_idle(Rank(slave))}
+        self.count_on(ready & self.beside)
         for slave in sorted(self._joined - ready - self._runs.keys()):
             self._joined.remove(slave)
             self._scheduler.slave_lost(Rank(slave))
@@ -123,19 +124,29 @@ class _Desk:
                 if is_over:
                     self._scheduler.cancelled(work)
 
+    def count_on(self, beside: Iterable[int]) -> None:
+        """Any of the masters may have to let these slaves go."""
+        for master in self._masters.values():
+            for slave in beside:
+                master._expect(slave)
+
     def _lend(self, slave: int, name: str) -> None:
         """Let that master have that slave; one that has all it may have gives an idle one for it."""
-        slaves, limit = self._masters[name].slaves, self._limits[name]
-        if slave in slaves:
+        taker, limit = self._masters[name], self._limits[name]
+        if slave in taker.slaves:
             return
-        owner = next((one.slaves for one in self._masters.values() if slave in one.slaves), self.beside)
-        owner.discard(slave)
-        if limit is not None and len(slaves) >= limit:
-            idle = min(slaves - self._runs.keys(), default=None)
-            if idle is not None:
-                slaves.remove(idle)
-                owner.add(idle)
-        slaves.add(slave)
+        owner = next((one for one in self._masters.values() if slave in one.slaves), None)
+        idle = None if limit is None or len(taker.slaves) < limit else min(taker.slaves - self._runs.keys(), default=None)
+        _move(slave, self.beside if owner is None else owner.slaves, taker.slaves)
+        taker._expect(slave)
+        if idle is not None:
+            _move(idle, taker.slaves, self.beside if owner is None else owner.slaves)
+            (owner or taker)._expect(idle)
+
+
+def _move(slave: int, source: set[int], target: set[int]) -> None:
+    source.discard(slave)
+    target.add(slave)
 
 
 def _results(master: Master) -> Iterator[Any]:
@@ -248,13 +259,10 @@ class MultiWorkQueue:
         while left and (takers := [master for _, master, most in details if most is None or master.num_slaves() < most]):
             for master in takers[: len(left)]:
                 master.add_slave(left.pop(0), ready=False)
-        first = details[0][1]
-        for slave in left:
-            first.add_slave(slave, ready=False)
-            first.slaves.remove(slave)
         self._desk.beside.update(left)
         for master in self._masters.values():
             master._beside = self._desk.beside
+        self._desk.count_on(left)
 
 
 def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:

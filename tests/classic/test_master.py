@@ -316,6 +316,23 @@ def test_a_new_master_waits_for_slaves_that_come_again(farm: NewFarm) -> None:
     assert not thread.is_alive()
 
 
+def test_slaves_that_came_again_are_not_sent_away_by_the_masters_of_before(farm: NewFarm) -> None:
+    """They are there for the next phase, in which the others of several masters have no part."""
+    world = farm(2)
+    masters = [Master([1]), Master([1])]
+    world.start(1, lambda value: value)
+    masters[0].terminate_slaves()
+    thread = world.start(1, lambda value: value)
+    world.until(lambda: world.is_ready(1))
+    masters[1].terminate_slaves()
+    later = Master([1])
+    later.run(1, "still there")
+    assert collect(world, later, 1) == "still there"
+    later.terminate_slaves()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
 def test_a_rank_that_never_comes_does_not_hold_up_the_end(
     farm: NewFarm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -450,6 +450,27 @@ def test_a_master_keeps_its_own_slaves(farm: NewFarm) -> None:
     assert (one.slaves, other.slaves) == (set(), {1, 2, 3})
 
 
+def test_slaves_beside_take_part_in_every_phase(farm: NewFarm) -> None:
+    """Those that no master has leave, come again and leave again with the others."""
+    world = farm(4)
+    queue, masters = queue_of(world, {"a": 1, "b": 1})
+    for phase in range(3):
+        threads = [world.start(rank, lambda work: work) for rank in (1, 2, 3)]
+        world.until(lambda: all(world.is_ready(rank) for rank in (1, 2, 3)))
+        for number in range(20):
+            queue.add_work("ab"[number % 2], (phase, number))
+        results: list[Any] = []
+        while not queue.done():
+            queue.do_work()
+            results += collected(queue, "ab")
+        assert sorted(results) == [(phase, number) for number in range(20)]
+        masters["a"].terminate_slaves()
+        masters["b"].terminate_slaves()
+        for thread in threads:
+            thread.join(5)
+        assert [thread.is_alive() for thread in threads] == [False] * 3
+
+
 MISTAKES = {
     "id": (lambda one, other: [("a", one, None), ("a", other, 1)], "masters_details has the id 'a' twice"),
     "master": (lambda one, _: [("a", one, None), ("b", one, 1)], "masters_details has the same master for 'a' and 'b'"),
