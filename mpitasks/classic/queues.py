@@ -124,10 +124,10 @@ class _Desk:
                 if is_over:
                     self._scheduler.cancelled(work)
 
-    def count_on(self, beside: Iterable[int]) -> None:
+    def count_on(self, slaves: Iterable[int]) -> None:
         """Any of the masters may have to let these slaves go."""
         for master in self._masters.values():
-            for slave in beside:
+            for slave in slaves:
                 master._expect(slave)
 
     def _lend(self, slave: int, name: str) -> None:
@@ -141,7 +141,7 @@ class _Desk:
         taker._expect(slave)
         if idle is not None:
             _move(idle, taker.slaves, self.beside if owner is None else owner.slaves)
-            (owner or taker)._expect(idle)
+            self.count_on([idle])
 
 
 def _move(slave: int, source: set[int], target: set[int]) -> None:
@@ -262,7 +262,7 @@ class MultiWorkQueue:
         self._desk.beside.update(left)
         for master in self._masters.values():
             master._beside = self._desk.beside
-        self._desk.count_on(left)
+        self._desk.count_on(dict.fromkeys(slaves))
 
 
 def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:

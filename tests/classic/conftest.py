@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mpitasks.classic import endpoint, slave, world
+from mpitasks.classic import endpoint, master, slave, world
 from mpitasks.ids import MASTER, Rank
 from mpitasks.runtime import backoff
 from mpitasks.runtime.messages import BYE, LEAVE, REPORT
@@ -30,6 +30,7 @@ class Farm:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ranks: int) -> None:
         ours, *self._others = local_world(ranks)
         self.endpoint = endpoint.Endpoint(ours, set())
+        monkeypatch.setattr(master, "UNHEARD_AT_MOST", PATIENCE / 2)
         self.transports: list[Transport] = [ours, *self._others]
         self._threads: list[threading.Thread] = []
         for name, value in {"size": ranks, "comm": None, "endpoint": self.endpoint}.items():

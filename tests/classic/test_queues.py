@@ -411,7 +411,7 @@ def test_fewer_slaves_than_masters_serve_all(farm: NewFarm) -> None:
     assert (seen.total(), min(seen.values()) >= 5) == (18, True)  # a turn apart at most
 
 
-def test_limits_may_sum_to_less_than_the_slaves(farm: NewFarm) -> None:
+def test_limits_may_sum_to_less_than_the_slaves(farm: NewFarm, caplog: pytest.LogCaptureFixture) -> None:
     """The others are idle, belong to no master, and leave with the first that terminates."""
     world = farm(7)
     hands = world.hands()
@@ -434,6 +434,7 @@ def test_limits_may_sum_to_less_than_the_slaves(farm: NewFarm) -> None:
     for thread in threads:
         thread.join(5)
     assert ([thread.is_alive() for thread in threads], len(threads)) == ([False] * 6, 6)
+    assert caplog.messages == []  # nobody was waited for in vain
 
 
 def test_a_master_keeps_its_own_slaves(farm: NewFarm) -> None:
