@@ -85,16 +85,11 @@ def serve(
         outcome = _outcome(do_work, transport, *message[1:])
         transport.send(MASTER, wire.pack((REPORT, [outcome])))
         output.flush()
-        # What is large is not copied: it must stay as it is until it is sent, and the next do_work may change it.
-        _finish_sending(transport, backoff, is_orphan)
     transport.send(MASTER, wire.pack((BYE,)))
-    _finish_sending(transport, backoff, is_orphan)
-
-
-def _finish_sending(transport: Transport, backoff: Backoff, is_orphan: Callable[[], bool]) -> None:
+    # What is large is not copied, and must stay as it is until it is sent. No next do_work can change it before: the master
+    # gives new data only after it has the outcome. But what follows run() can.
     while transport.sending:
         _pause(backoff, is_orphan)
-    backoff.reset()
 
 
 def _pause(backoff: Backoff, is_orphan: Callable[[], bool]) -> None:

@@ -366,6 +366,57 @@ def main():
     assert (ended.returncode, ended.stdout) == (0, f"{expected} []\n"), ended.stderr
 
 
+def test_data_may_be_changed_after_run(mpiexec: Mpiexec) -> None:
+    """Also data so large that it is not on its way yet, since the slave comes late; the call does not wait for that."""
+    source = """
+import numpy as np
+
+def ends(array):
+    return int(array[0]), int(array[-1])
+
+def main():
+    master = Master()
+    master.add_slave(1, ready=True)
+    array = np.ones(8_000_000, np.uint8)
+    began = time.monotonic()
+    master.run(1, ("ends", array))
+    array[:] = 2
+    print(time.monotonic() - began < 2.5, flush=True)
+    world.send("changed", 1)
+    while not master.get_completed_slaves():
+        time.sleep(0.01)
+    print(master.get_data(1))
+    master.terminate_slaves()
+
+if rank == 1:
+    world.recv(source=0, tag=0)
+"""
+    ended = run(mpiexec, 2, source)
+    assert (ended.returncode, ended.stdout) == (0, "True\n(1, 1)\n"), ended.stderr
+
+
+def test_large_results_come_although_the_master_naps(mpiexec: Mpiexec) -> None:
+    """Each look goes on while something moves: else a message of many parts would take a nap for each."""
+    source = """
+def large():
+    return bytes(40_000_000)
+
+def main():
+    master = Master(range(1, size))
+    ready(master, 2)
+    for slave in (1, 2):
+        master.run(slave, ("large",))
+    naps = 0
+    while len(master.get_completed_slaves()) < 2:
+        naps += 1
+        time.sleep(0.3)
+    print(naps <= 3, [len(master.get_data(slave)) for slave in (1, 2)])
+    master.terminate_slaves()
+"""
+    ended = run(mpiexec, 3, source)
+    assert (ended.returncode, ended.stdout) == (0, "True [40000000, 40000000]\n"), ended.stderr
+
+
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_one_rank_is_refused(mpiexec: Mpiexec, number: int) -> None:
     """An error that says how to start it, and no loop without an end."""
