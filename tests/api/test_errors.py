@@ -22,6 +22,7 @@ ALSO = {
     "UnknownTask": LookupError,
     "EncodeError": pickle.PicklingError,
     "ResultTimeout": TimeoutError,
+    "SlaveNotReady": RuntimeError,
 }
 
 

@@ -411,7 +411,8 @@ def main():
     print([master.get_data(slave) - given < 2 for slave in sorted(master.get_completed_slaves())])
     master.terminate_slaves()
 """
-    ended = run(mpiexec, 3, source)
+    network = {"MPIR_CVAR_NOLOCAL": "1", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,tcp"}  # no shared memory
+    ended = mpiexec(3, PROLOGUE + source + EPILOGUE, env=network)
     assert (ended.returncode, ended.stdout) == (0, "[True, True]\n"), ended.stderr
 
 
