@@ -295,6 +295,8 @@ def main():
             queue.add_work(what)
     results = []
     world.barrier()
+    while len(queue._master.get_ready_slaves()) < 3:  # so that each of them gets one piece of each kind
+        pass
     while not queue.done():
         queue.do_work()
         if len(results) == 3 and len(queue._master._tray.running) == 3:
