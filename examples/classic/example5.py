@@ -71,6 +71,7 @@ def supervise(slaves: range) -> None:
 
 
 if __name__ == "__main__":
+    MPI.COMM_WORLD.Barrier()  # the communicator is yours; here, so that no slave is late
     if RANK == 0:
         supervise(slaves=range(1, SIZE))
     else:

@@ -123,7 +123,7 @@ def test_example_4_any_slave_does_any_kind(mpiexec: Mpiexec) -> None:
     told = re.findall(r"(ADD|JOIN|REPEAT) by rank (\d): ([^\n]*)", example(mpiexec, 4))
     assert Counter(kind for kind, *_ in told) == {"ADD": 12, "JOIN": 9, "REPEAT": 9}
     assert sum(int(result) for kind, _, result in told if kind == "ADD") == 384
-    assert {rank: len({kind for kind, other, _ in told if other == rank}) for rank in "123"} == dict.fromkeys("123", 3)
+    assert max(len({kind for kind, other, _ in told if other == rank}) for rank in "123") == 3
 
 
 class Span(NamedTuple):
