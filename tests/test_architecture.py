@@ -5,6 +5,7 @@
     errors, ids, version ◄── everything
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
+    core, transport, backoff and messages of runtime ◄── classic
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -96,6 +97,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         "runtime.profiled",
     },
+    # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
+    "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
+    "classic.endpoint": {"transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"},
+    "classic.world": {"guard", "launch", "transport.base", "transport.mpi", "classic.endpoint"},
+    "classic.slave": {
+        *("launch", "transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"),
+        *("classic.endpoint", "classic.world"),
+    },
+    "classic.master": {"classic.endpoint", "classic.world"},
+    "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
     "cli": {"launch", "bench", "profiles"},
@@ -115,7 +126,8 @@ FOR_TYPES_ALONE = {
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "transport.mpi": "at its top"}
+LAZY = ("launch", "guard", "session", "bench", "classic.world")
+MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
@@ -215,7 +227,10 @@ def test_only_one_file_knows_mpi_at_its_top() -> None:
 
 def test_whoever_imports_the_mpi_transport_does_it_lazily() -> None:
     """Else mpi4py would come with it."""
-    assert {(one.source, one.lazy) for one in inside() if one.target == "transport.mpi"} == {("session", True)}
+    assert {(one.source, one.lazy) for one in inside() if one.target == "transport.mpi"} == {
+        ("session", True),
+        ("classic.world", True),
+    }
 
 
 def test_what_comes_from_outside_is_listed() -> None:
@@ -232,8 +247,16 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
 
 
 def test_the_runtime_is_reached_by_the_session_alone() -> None:
-    """Tasks and futures find the farm by a protocol, never by import."""
+    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own."""
     from_outside = {
-        one.source for one in inside() if one.target.startswith("runtime.") and not one.source.startswith("runtime")
+        one.source
+        for one in inside()
+        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic")
     }
     assert from_outside == {"session", *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime."))}
+
+
+def test_classic_takes_no_loop_of_the_runtime() -> None:
+    """It waits as the runtime waits, and uses the same numbers in its messages."""
+    taken = {one.target for one in inside() if one.source.startswith("classic.") and one.target.startswith("runtime.")}
+    assert taken == {"runtime.backoff", "runtime.messages"}
