@@ -359,7 +359,15 @@ class Scheduler:
             assert slave is not None  # noqa: S101  that is what `sticky` means
             return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
-        return self._grant(self._idle.pick(self._wanted, self._needed), fresh, self._why_fresh(fresh))
+        return self._grant(self._pick(fresh.resource), fresh, self._why_fresh(fresh))
+
+    def _pick(self, resource: Hashable) -> Slave:
+        """The idle slave to acquire this: one that has what it needs, unless its own is wanted; or any."""
+        for inner in reversed(list(self._inner(resource))):
+            slave = self._idle.holder(inner)
+            if slave is not None and not any(held in self._wanted for held in slave.holds):
+                return slave
+        return self._idle.pick(self._wanted, self._needed)
 
     def _why_fresh(self, backlog: Backlog) -> str:
         """Why any slave may take the next call of this backlog."""
