@@ -295,6 +295,23 @@ def test_the_idle_holder_of_the_inner_resource_gets_the_call(world: World) -> No
     assert world.may_hold(PAIR) == [1, 2]
 
 
+def test_holders_of_the_inner_resource_do_nothing_else(world: World) -> None:
+    """Nor do they where calls wait for something that needs it, held by nobody or by them; whatever else there is."""
+    one, two = (provided(Kind("mesh"), number, inner=LICENSE) for number in range(2))
+    world.submit("a", resource=one)
+    assert world.decide() == {3: "a1"}
+    world.finish(3)
+    world.submit("a", resource=two)
+    world.submit("b", n=4, priority=9)
+    assert world.decide() == {3: "a2", 2: "b1", 1: "b2"}
+    world.finish(3)
+    world.submit("a", resource=two)
+    assert world.decide() == {3: "a3"}
+    world.finish(3)
+    assert world.decide() == {3: "b3"}
+    world.cancel_all()
+
+
 def test_who_holds_the_inner_resource_acquires_what_needs_it(world: World) -> None:
     """Of idle slaves that one is chosen for which there is less to acquire, unless calls wait for what it would drop."""
     server = provided(Kind("server"))
