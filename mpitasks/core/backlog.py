@@ -259,10 +259,6 @@ class Queue:
         """Slaves that run this task, in units of its weight."""
         return self.running / self.weight
 
-    def top_priority(self) -> int:
-        """The highest priority at which a call waits."""
-        return next(level.priority for level in self.busy_levels())
-
     def level(self, priority: int) -> Level:
         """The level of that priority, made if it is not there."""
         found = self.levels.get(priority)

@@ -316,9 +316,9 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
-        orders.extend(self._assignments())
+        self._assign_all(orders)
         if self._demand and len(self._idle):
-            orders.extend(self._review())
+            self._review(orders)
         if self._progressed:
             orders.extend(self._refills())
         if 0 < len(self._idle) < len(self._slaves):
@@ -339,13 +339,13 @@ class Scheduler:
 
     # ---------------------------------------------------------------- choosing
 
-    def _assignments(self) -> Iterator[Send]:
+    def _assign_all(self, orders: list[Order]) -> None:
         """Give calls to idle slaves, while there are both."""
         while self._demand and len(self._idle):
             order = (self._pay() if self._owed else None) or self._assign()
             if order is None:
                 return
-            yield order
+            orders.append(order)
 
     def _assign(self) -> Send | None:
         """Give the most deserving call to the best idle slave."""
@@ -353,6 +353,8 @@ class Scheduler:
         if level is None:
             return None
         self._virtual = level.queue.served
+        if len(level.backlogs) == 1:  # most tasks need no resource: spare them the looks
+            return self._grant(self._idle.pick(self._wanted, self._needed), level.plain, PLAIN_CALL)
         sticky, fresh = self._sticky(level), self._fresh(level)
         if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
             slave = self._ready(sticky)
@@ -500,7 +502,7 @@ class Scheduler:
 
     # ---------------------------------------------------------------- what others hold
 
-    def _review(self) -> Iterator[Send]:
+    def _review(self, orders: list[Order]) -> None:
         """Let idle slaves acquire what others hold, where that ends the waiting calls sooner."""
         if not self.prices or not self._holders:
             self._review_at = inf
@@ -514,16 +516,16 @@ class Scheduler:
         self._credit, self._review_at = 0, inf
         backlogs = self._spread()
         if backlogs:
-            yield from self._assignments()
+            self._assign_all(orders)
         for backlog in backlogs:
             backlog.extra = 0
 
     def _spread(self) -> list[Backlog]:
         """The backlogs that further slaves may take from now."""
-        spare = len(self._idle)
+        idle = len(self._idle)
         chosen: list[Backlog] = []
-        for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
-            slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)
+        for queue in self._demand.values():  # as if each got all idle slaves: who does, priority and share decide as ever
+            slaves = idle if queue.max_slaves is None else min(idle, queue.max_slaves - queue.running)
             if queue.mean is None or slaves < 1:
                 continue
             priced = self._priced(queue, queue.mean)
@@ -532,7 +534,6 @@ class Scheduler:
                 backlog.extra += 1
                 self._loosen(backlog)
                 chosen.append(backlog)
-                spare -= 1
         return chosen
 
     def _priced(self, queue: Queue, mean: float) -> list[tuple[Backlog, Load]]:
@@ -584,7 +585,7 @@ class Scheduler:
         head = backlog.head()
         if head is not None and head.chunk:
             return head.chunk
-        if queue.mean is None:
+        if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
         return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
 
@@ -599,9 +600,10 @@ class Scheduler:
         """Fill the window of that slave from that backlog."""
         queue, came_from = backlog.level.queue, slave.came_from
         most = self._window_size(queue, backlog) - len(slave.window)
-        head = backlog.head()
-        if not (head is not None and head.chunk):
-            most = min(most, self._even(queue))
+        if most > 1:
+            head = backlog.head()
+            if not (head is not None and head.chunk):
+                most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
         if slave.queue is None:
             self._idle.remove(slave)
@@ -616,7 +618,8 @@ class Scheduler:
             call.attempt += 1
             slave.window[call.id] = call
         self._progress(slave, self._now)
-        backlog.extra = max(0, backlog.extra - 1)
+        if backlog.extra:
+            backlog.extra -= 1
         self._settle(backlog)
         lent_from = came_from.name if came_from is not None and came_from is not queue else ""
         decision = self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from

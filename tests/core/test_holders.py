@@ -153,22 +153,40 @@ def test_a_release_may_cross_a_window(world: World) -> None:
 def test_a_report_from_before_a_window_does_not_undo_it(world_of: Callable[..., World]) -> None:
     """What a slave drops for its window it holds no longer, though it says, for the last time, that it does."""
     world = world_of(slaves=2)
-    world.queue("a")
+    world.queue("a", "b")
     one, two = provided(FILE, 1), provided(FILE, 2)
     world.submit("a", resource=one)
-    assert world.decide() == {2: "a1"}
+    world.submit("b")
+    assert world.decide() == {2: "a1", 1: "b1"}
     world.finish(2)
     world.submit("a", resource=two)
-    world.submit("a", resource=two)
-    assert world.decide() == {1: "a2"}
+    assert world.decide() == {2: "a2"}
+    world.report(2)
+    world.submit("a", resource=one)
     world.finish(1)
     assert world.decide() == {1: "a3"}
-    world.submit("a", resource=provided(FILE, 3))
-    assert world.decide() == {2: "a4"}
-    world.report(2)
-    world.finish(1)
+
+
+def test_what_was_released_before_a_window_came_back_is_not_held(world_of: Callable[..., World]) -> None:
+    """A slave that gives back its window holds what it held before, but for what it has said since."""
+    world = world_of(slaves=2)
+    world.queue("a", "b")
+    one, two = provided(FILE, 1), provided(FILE, 2)
     world.submit("a", resource=one)
-    assert world.decide() == {1: "a5"}
+    world.submit("b")
+    assert world.decide() == {2: "a1", 1: "b1"}
+    world.finish(2)
+    world.release(2)
+    world.submit("a", resource=two)
+    assert world.decide() == {2: "a2"}
+    world.report(2)
+    world.give_back(2, 1)
+    world.cancel("a2")
+    world.submit("b")
+    assert world.decide() == {2: "b2"}
+    world.submit("a", resource=one)
+    world.finish(1)
+    assert world.decide() == {1: "a3"}
 
 
 def test_a_lost_slave_holds_nothing(world: World) -> None:

@@ -396,7 +396,7 @@ def run_farm(examples: int, steps: int, *phases: Phase) -> None:
 def test_every_promise_holds_under_random_events() -> None:
     """Whatever happens, in whatever order: every promise in `promises.py`, and every invariant of `Farm`."""
     # A failure is shown as it was found: to shorten it can take minutes. The long form does.
-    run_farm(examples=150, steps=50)
+    run_farm(examples=100, steps=50)
 
 
 @pytest.mark.soak

@@ -10,7 +10,6 @@ import pytest
 from mpitasks.core.calls import Kind
 from mpitasks.core.prices import Prices
 from mpitasks.core.spread import Load, spread
-from mpitasks.ids import Rank
 
 from .world import World, provided
 
@@ -113,17 +112,18 @@ def test_max_slaves_holds_while_duplicating(world_of: Callable[..., World]) -> N
     world.cancel_all()
 
 
-def test_two_tasks_do_not_spread_over_the_same_slaves(world_of: Callable[..., World]) -> None:
-    """The slaves that one task is given are not counted on by the next."""
+@pytest.mark.parametrize(("priority", "running"), [(0, (3, 3)), (1, (1, 5))])
+def test_two_tasks_share_what_is_idle(world_of: Callable[..., World], priority: int, running: tuple[int, int]) -> None:
+    """Which task's calls further slaves acquire something for, priority and fair share decide, as for all other calls."""
     prices = prices_of("a", "x", 0.1)
     prices.learn("b", "y", 0.1)
     prices.calls["b"] = 1.0
     world = world_of(slaves=6, prices=prices)
     world.queue("a", "b")
     world.submit("a", n=50, resource="x")
-    world.submit("b", n=50, resource="y", priority=1)
+    world.submit("b", n=50, resource="y", priority=priority)
     assert len(world.decide().calls()) == 6
-    assert (world.running("a"), world.running("b")) == (1, 5)
+    assert (world.running("a"), world.running("b")) == running
     world.cancel_all()
 
 
@@ -230,12 +230,37 @@ def test_no_slave_acquires_for_next_to_nothing() -> None:
 
 
 def test_the_core_forgets_what_it_wanted_to_spread(world_of: Callable[..., World]) -> None:
-    """That a slave more may have a resource is said for one decision, and not for the next."""
-    world = world_of(slaves=3, prices=prices_of("a", "x", 0.1))
-    world.queue("a")
+    """That slaves more may have a resource is said for one decision: what of it is unused is not left for the next."""
+    prices = prices_of("a", "x", 0.1)
+    prices.learn("b", "y", 0.1)
+    prices.calls["b"] = 1.0
+    world = world_of(slaves=4, prices=prices)
+    world.queue("a", "b")
     world.submit("a", n=20, resource="x")
-    assert world.decide().calls() == ["a1", "a2", "a3"]
-    queue = world.scheduler._queues["a"]
-    assert queue.levels[0].backlogs["x"].extra == 0
-    assert world.scheduler._slaves[Rank(1)].window
+    world.submit("b", n=20, resource="y")
+    assert world.decide().calls() == ["a1", "a2", "b1", "b2"]
+    queues = world.scheduler._queues
+    assert [queues[name].levels[0].backlogs[one].extra for name, one in (("a", "x"), ("b", "y"))] == [0, 0]
+    world.cancel_all()
+
+
+def test_where_nobody_may_help_others_are_helped(world_of: Callable[..., World]) -> None:
+    """Calls that only one slave may run take longest, whatever is done; idle slaves go to the others of that task."""
+    hot = provided(Kind("hot", max_holders=1))
+    prices = prices_of("a", "x", 0.1)
+    prices.learn("", hot, 0.1)
+    world = world_of(slaves=4, prices=prices)
+    world.queue("a")
+    world.submit("a", n=100, resource=hot)
+    world.submit("a", n=20, resource="x")
+    assert world.decide().calls() == ["a1", "a101", "a102", "a103"]
+    world.cancel_all()
+
+
+def test_nothing_is_acquired_for_less_than_a_message(world_of: Callable[..., World]) -> None:
+    """What costs nothing, as far as measured, costs a window that travels: for less work than that it does not pay."""
+    world = world_of(slaves=2, prices=prices_of("a", "x", 0.0, call=1e-5))
+    world.queue("a")
+    world.submit("a", n=40, resource="x", chunk=20)
+    assert world.decide().calls() == [" ".join(f"a{number}" for number in range(1, 21))]
     world.cancel_all()
