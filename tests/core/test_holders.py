@@ -155,6 +155,7 @@ def test_a_report_from_before_a_window_does_not_undo_it(world_of: Callable[..., 
     world = world_of(slaves=2)
     world.queue("a", "b")
     one, two = provided(FILE, 1), provided(FILE, 2)
+    world.costs = {one: 99.0, two: 99.0}
     world.submit("a", resource=one)
     world.submit("b")
     assert world.decide() == {2: "a1", 1: "b1"}
@@ -172,6 +173,7 @@ def test_what_was_released_before_a_window_came_back_is_not_held(world_of: Calla
     world = world_of(slaves=2)
     world.queue("a", "b")
     one, two = provided(FILE, 1), provided(FILE, 2)
+    world.costs = {one: 99.0, two: 99.0}
     world.submit("a", resource=one)
     world.submit("b")
     assert world.decide() == {2: "a1", 1: "b1"}
