@@ -194,8 +194,6 @@ class Level:
 
     def fresh(self, is_loose: Callable[[Backlog], bool], is_open: Callable[[Provided], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
-        if len(self.backlogs) == 1:  # most tasks need no resource: spare them the look
-            return self.plain if self.plain.count else None
         found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or head.id < found[0]):
@@ -206,8 +204,6 @@ class Level:
         self, is_held: Callable[[Backlog], bool], is_loose: Callable[[Backlog], bool], is_kept: Callable[[Provided], bool]
     ) -> Backlog | None:
         """The backlog with the oldest call whose resource an idle slave holds, or whose gate one alone can pass."""
-        if len(self.backlogs) == 1:
-            return None
         found = self._older(self._sticky.first(is_held), is_loose, is_kept)
         return found[1] if found else None
 
@@ -262,10 +258,6 @@ class Queue:
     def share(self) -> float:
         """Slaves that run this task, in units of its weight."""
         return self.running / self.weight
-
-    def top_priority(self) -> int:
-        """The highest priority at which a call waits."""
-        return next(level.priority for level in self.busy_levels())
 
     def level(self, priority: int) -> Level:
         """The level of that priority, made if it is not there."""

@@ -200,7 +200,7 @@ class Scheduler:
             slave.window.pop(call_id).state = ENDED
         self.unfinished -= len(calls)
         if slave.queue is not None:
-            self._learn(slave, slave.queue, [seconds for seconds in took.values() if seconds is not None])
+            self._learn(slave, slave.queue, took.values())
         self._progress(slave, now)
         if not slave.window and slave.queue is not None:
             self._freed(slave)
@@ -341,9 +341,9 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
-        orders.extend(self._assignments())
+        self._assign_all(orders)
         if self._demand and len(self._idle):
-            orders.extend(self._review())
+            self._review(orders)
         if self._progressed:
             orders.extend(self._refills())
         if 0 < len(self._idle) < len(self._slaves):
@@ -364,13 +364,13 @@ class Scheduler:
 
     # ---------------------------------------------------------------- choosing
 
-    def _assignments(self) -> Iterator[Send]:
+    def _assign_all(self, orders: list[Order]) -> None:
         """Give calls to idle slaves, while there are both."""
         while self._demand and len(self._idle):
             order = (self._pay() if self._owed else None) or self._assign()
             if order is None:
                 return
-            yield order
+            orders.append(order)
 
     def _assign(self) -> Send | None:
         """Give the most deserving call to the best idle slave."""
@@ -378,13 +378,23 @@ class Scheduler:
         if level is None:
             return None
         self._virtual = level.queue.served
+        if len(level.backlogs) == 1:  # most tasks need no resource: spare them the looks
+            return self._grant(self._idle.pick(self._wanted, self._needed), level.plain, PLAIN_CALL)
         sticky, fresh = self._sticky(level), self._fresh(level)
         if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
             slave = self._ready(sticky)
             assert slave is not None  # noqa: S101  that is what `sticky` means
             return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
-        return self._grant(self._idle.pick(self._wanted, self._needed), fresh, self._why_fresh(fresh))
+        return self._grant(self._pick(fresh.resource), fresh, self._why_fresh(fresh))
+
+    def _pick(self, resource: Hashable) -> Slave:
+        """The idle slave to acquire this: one that has what it needs, unless its own is wanted; or any."""
+        for inner in reversed(list(self._inner(resource))) if isinstance(resource, Provided) else ():
+            slave = self._idle.holder(inner)
+            if slave is not None and not any(held in self._wanted for held in slave.holds):
+                return slave
+        return self._idle.pick(self._wanted, self._needed)
 
     def _why_fresh(self, backlog: Backlog) -> str:
         """Why any slave may take the next call of this backlog."""
@@ -473,11 +483,13 @@ class Scheduler:
 
     def _fresh(self, level: Level) -> Backlog | None:
         """The backlog of that level with the oldest call that any slave may take."""
+        if len(level.backlogs) == 1:  # most tasks need no resource: spare them the look
+            return level.plain if level.plain.count else None
         return level.fresh(self._is_loose, self._is_open)
 
     def _sticky(self, level: Level) -> Backlog | None:
         """The same, for some idle slaves only: by what they hold."""
-        return level.sticky(self._is_held, self._is_loose, self._is_kept)
+        return level.sticky(self._is_held, self._is_loose, self._is_kept) if len(level.backlogs) > 1 else None
 
     def _is_loose(self, backlog: Backlog) -> bool:
         """Any slave that its gate lets through may take its next call: nobody holds its resource, or it waited long enough."""
@@ -502,11 +514,9 @@ class Scheduler:
         return self._idle.holder(exhausted[-1]) if exhausted else None
 
     def _ready(self, backlog: Backlog) -> Slave | None:
-        """The idle slave for a call of this backlog, by what it holds."""
+        """The idle slave for the next call of this backlog, by what it holds, where others may not run it."""
         slave = self._idle.holder(backlog.resource)
-        if slave is None and backlog.gate is not None and self._is_loose(backlog):
-            return self._keeper(backlog.gate)
-        return slave
+        return self._keeper(backlog.gate) if slave is None and backlog.gate is not None else slave
 
     def _is_exhausted(self, resource: Hashable) -> bool:
         """As many slaves as may hold this resource do."""
@@ -522,7 +532,7 @@ class Scheduler:
 
     # ---------------------------------------------------------------- what others hold
 
-    def _review(self) -> Iterator[Send]:
+    def _review(self, orders: list[Order]) -> None:
         """Let idle slaves acquire what others hold, where that ends the waiting calls sooner."""
         if not self.prices or not self._holders:
             self._review_at = inf
@@ -536,16 +546,16 @@ class Scheduler:
         self._credit, self._review_at = 0, inf
         backlogs = self._spread()
         if backlogs:
-            yield from self._assignments()
+            self._assign_all(orders)
         for backlog in backlogs:
             backlog.extra = 0
 
     def _spread(self) -> list[Backlog]:
         """The backlogs that further slaves may take from now."""
-        spare = len(self._idle)
+        idle = len(self._idle)
         chosen: list[Backlog] = []
-        for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
-            slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)
+        for queue in self._demand.values():  # as if each got all idle slaves: who does, priority and share decide as ever
+            slaves = idle if queue.max_slaves is None else min(idle, queue.max_slaves - queue.running)
             if queue.mean is None or slaves < 1:
                 continue
             priced = self._priced(queue, queue.mean)
@@ -554,7 +564,6 @@ class Scheduler:
                 backlog.extra += 1
                 self._loosen(backlog)
                 chosen.append(backlog)
-                spare -= 1
         return chosen
 
     def _priced(self, queue: Queue, mean: float) -> list[tuple[Backlog, Load]]:
@@ -606,7 +615,7 @@ class Scheduler:
         head = backlog.head()
         if head is not None and head.chunk:
             return head.chunk
-        if queue.mean is None:
+        if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
         return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
 
@@ -621,9 +630,10 @@ class Scheduler:
         """Fill the window of that slave from that backlog."""
         queue, came_from = backlog.level.queue, slave.came_from
         most = self._window_size(queue, backlog) - len(slave.window)
-        head = backlog.head()
-        if not (head is not None and head.chunk):
-            most = min(most, self._even(queue))
+        if most > 1:
+            head = backlog.head()
+            if not (head is not None and head.chunk):
+                most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
         if slave.queue is None:
             self._idle.remove(slave)
@@ -638,12 +648,12 @@ class Scheduler:
             call.attempt += 1
             slave.window[call.id] = call
         self._progress(slave, self._now)
-        backlog.extra = max(0, backlog.extra - 1)
+        if backlog.extra:
+            backlog.extra -= 1
         self._settle(backlog)
         lent_from = came_from.name if came_from is not None and came_from is not queue else ""
-        self.tally.decided(
-            Decision(self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from)
-        )
+        decision = self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from
+        self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
 
     def _refills(self) -> Iterator[Send]:
@@ -901,7 +911,8 @@ class Scheduler:
     def _is_idle(self, slave: Slave) -> None:
         """A slave may take calls; some may have waited for it."""
         self._idle.add(slave)
-        self._offer_held(slave)
+        if slave.holds:
+            self._offer_held(slave)
 
     def _offer_held(self, slave: Slave) -> None:
         """What waited for an idle slave may go there."""
@@ -911,24 +922,31 @@ class Scheduler:
             if self._is_exhausted(resource):
                 self._owed[resource] = None
 
-    def _learn(self, slave: Slave, queue: Queue, seconds: list[float]) -> None:
-        """Take in how long calls took; the first one with a plain id tells what it costs to take that up."""
-        counts = self.tally.slaves[slave.rank]
+    def _learn(self, slave: Slave, queue: Queue, seconds: Iterable[float | None]) -> None:
+        """Take in how long calls took, if they began."""
+        calls, used = 0, 0.0
         for each in seconds:
-            queue.served += each / queue.weight
-            was_taking, slave.taking = slave.taking, False
-            slave.before = None
-            if was_taking and not isinstance(slave.resource, Provided):
-                slave.first = queue, slave.resource, each
+            if each is None:
                 continue
-            if slave.first is not None and slave.first[:2] == (queue, slave.resource):
-                self.prices.learn(queue.name, slave.resource, slave.first[2] - each)
-                slave.first = None
-            queue.learn(each)
-        used = sum(seconds)
-        counts.calls += len(seconds)
-        counts.seconds += used
-        self.tally.queues[queue.name].took(len(seconds), used)
+            calls += 1
+            used += each
+            if slave.resource is PLAIN or not self._learn_price(slave, queue, each):
+                queue.learn(each)
+        queue.served += used / queue.weight
+        self.tally.slaves[slave.rank].took(calls, used)
+        self.tally.queues[queue.name].took(calls, used)
+
+    def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
+        """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""
+        was_taking, slave.taking = slave.taking, False
+        slave.before = None
+        if was_taking and not isinstance(slave.resource, Provided):
+            slave.first = queue, slave.resource, seconds
+            return True
+        if slave.first is not None and slave.first[:2] == (queue, slave.resource):
+            self.prices.learn(queue.name, slave.resource, slave.first[2] - seconds)
+            slave.first = None
+        return False
 
     def _take_up(self, slave: Slave, resource: Hashable) -> None:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""

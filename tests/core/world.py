@@ -138,6 +138,8 @@ class World:
         """The calls for which a resource had to be acquired."""
         self.sent: list[Sent] = []
         self.ended: list[str] = []
+        self.ended_at: list[float] = []
+        """When calls gave an outcome."""
         self.after: dict[str, list[str]] = {}
         self.failed: set[str] = set()
         """Calls that ended without a value."""
@@ -186,9 +188,9 @@ class World:
             names.append(name)
         return names
 
-    def begin(self, rank: int) -> float:
+    def begin(self, rank: int, name: str = "") -> float:
         """A slave begins the first call of its window. Returns the seconds that providers took for that."""
-        slave, resource = self.slaves[rank], self.calls[self.windows[rank][0]].resource
+        slave, resource = self.slaves[rank], self.calls[name or self.windows[rank][0]].resource
         slave.runs = True
         if slave.began:
             return 0.0
@@ -234,6 +236,7 @@ class World:
             self._begun[rank] = self.now
             self._undo(rank)
             self.ended.append(str(call))
+            self.ended_at.append(self.now)
             if ok:
                 self.scheduler.call_succeeded(call)
             else:
@@ -318,6 +321,21 @@ class World:
             if not busy:
                 return " ".join(sent.name for sent in self.sent[before:])
             self.finish(busy[0])
+
+    def one_by_one_lasting(self, *seconds: float) -> None:
+        """The only slave runs so many calls, one after the other, which take so long."""
+        for each in seconds:
+            self.obey()
+            self.finish(1, seconds=each)
+
+    def report_outcomes(self, rank: int, seconds: list[float]) -> None:
+        """A slave gives several outcomes in one message."""
+        names, self.windows[rank] = self.windows[rank][: len(seconds)], self.windows[rank][len(seconds) :]
+        self.begin(rank, names[0])
+        self.slaves[rank].runs = False
+        ids = [self.calls[name].id for name in names]
+        self.scheduler.calls_finished(Rank(rank), list(zip(ids, seconds, strict=True)), self.now)
+        self.ended += names
 
     def check(self) -> None:
         """The test is over: every order was compared, and no more come."""
