@@ -5,6 +5,7 @@
     errors, ids, version ◄── everything
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
+    core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -79,7 +80,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles"},
+    "cli": {"launch", "bench", "profiles", "simulator.command"},
+    # The core without MPI.
+    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
+    "simulator.workload": {"core.calls"},
+    "simulator.builtin": {"simulator.workload"},
+    "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
+    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.workload"},
+    "simulator.assignments": {"simulator.bounds"},
+    "simulator.seeds_rule": {"core.calls", "simulator.workload"},
+    "simulator.report": {"core.prices", "simulator.farm"},
+    "simulator.simulation": {
+        *("core.prices", "core.scheduler", "simulator.bounds", "simulator.farm", "simulator.report"),
+        *("simulator.seeds_rule", "simulator.workload"),
+    },
+    "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
+    "simulator.command": {
+        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
+        "simulator.workload",
+    },
 }
 
 FOR_TYPES_ALONE = {
@@ -89,6 +108,7 @@ FOR_TYPES_ALONE = {
     ("futures", "farm"),
     ("options", "futures"),
     ("registry", "tasks"),
+    ("simulator.assignments", "simulator.bounds"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
@@ -99,6 +119,7 @@ MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "t
 FROM_OUTSIDE = {
     "mpi4py": {*MPI, "handshake"},
     "cloudpickle": {"runtime.functions"},
+    "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},
     "typing_extensions": set(modules()),
 }
@@ -197,7 +218,7 @@ def test_whoever_imports_the_mpi_transport_does_it_lazily() -> None:
 
 
 def test_what_comes_from_outside_is_listed() -> None:
-    """Three packages at run time, and no others; pytest where users test."""
+    """Three packages at run time, and no others; pytest where users test, matplotlib where they draw."""
     outside = {(one.target, one.source) for one in imports() if not one.inside and one.target not in sys.stdlib_module_names}
     wrong = {(target, source) for target, source in outside if source not in FROM_OUTSIDE.get(target, set())}
     assert wrong == set()
