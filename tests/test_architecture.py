@@ -23,7 +23,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "scheduler", "slaves", "spread", "tally")}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME | CORE | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry"}
@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.backlog": {"core.calls"},
     "core.slaves": {"core.calls", "core.backlog"},
     "core.prices": {"core.calls"},
+    "core.ranking": {"core.backlog"},
     "core.spread": set(),
     "core.tally": {"core.calls"},
     "core.scheduler": CORE - {"core.scheduler"},

@@ -206,10 +206,14 @@ class Level:
 class Queue:
     """One task's waiting calls, its limit, and what is known of its calls."""
 
-    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "running", "served", "waiting", "weight")
+    __slots__ = ("levels", "max_slaves", "mean", "name", "number", "order", "ranked", "running", "served", "waiting", "weight")
 
-    def __init__(self, name: str, max_slaves: int | None, weight: float) -> None:
+    def __init__(self, name: str, max_slaves: int | None, weight: float, number: int) -> None:
         self.name = name
+        self.number = number
+        """Tells entries of the ranking apart, and decides nothing."""
+        self.ranked: Entry | None = None
+        """Its best entry in the ranking."""
         self.max_slaves = max_slaves
         self.weight = weight
         self.levels: dict[int, Level] = {}
@@ -261,3 +265,7 @@ class Queue:
         """Take in how long a call takes."""
         # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
         self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)
+
+
+Entry = tuple[int, float, float, int, int, Queue]
+"""Of the ranking: priority downwards, share, service so far, age or 0, number of the queue."""

@@ -24,6 +24,7 @@ from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
 from .prices import Prices
+from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
 from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
@@ -95,10 +96,11 @@ class Scheduler:
         self._idle = IdleSlaves(self._rules.keep)
         self._demand: dict[str, Queue] = {}
         """Queues in which calls wait."""
+        self._ranking = Ranking()
         self._deep: dict[Queue, dict[Rank, Slave]] = {}
-        """Slaves with calls that wait behind another in the window, the one without progress for longest first."""
         self._deep_held: dict[Queue, dict[Rank, Slave]] = {}
-        """The same, where those calls need a resource."""
+        """Slaves with calls that wait behind another, the one without progress for longest first; these: for a resource."""
+        self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
@@ -128,7 +130,7 @@ class Scheduler:
     def queue_defined(self, name: str, *, max_slaves: int | None = None, weight: float = 1.0) -> None:
         """There is a task of that name; a second definition changes nothing."""
         if name not in self._queues:
-            queue = self._queues[name] = Queue(name, max_slaves, weight)
+            queue = self._queues[name] = Queue(name, max_slaves, weight, len(self._queues))
             queue.mean = self.prices.calls.get(name)
             self.tally.queues[name] = OfQueue()
 
@@ -251,7 +253,8 @@ class Scheduler:
             self._idle.remove(slave)
         else:
             slave.queue.running -= 1
-            slave.deep.pop(rank, None)
+            self._improved(slave.queue)
+            self._shallow(slave)
             self._progressed.pop(rank, None)
         for resource in list(slave.holds):
             self._drop(slave, resource)
@@ -384,26 +387,24 @@ class Scheduler:
 
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""
-        best: Level | None = None
-        home = self._idle.last().came_from if len(self._demand) > 1 else None
-        for queue in self._demand.values():
-            level = None if queue.is_full else self._runnable(queue)
-            if level is not None and (best is None or self._precedes(level, best, home)):
-                best = level
-        return best
+        if len(self._demand) == 1:  # most programs have one: spare them the ranking
+            return self._open_level(next(iter(self._demand.values())))
+        best = self._ranking.first(self._open_level, self._age)
+        home = self._idle.last().came_from
+        if best is None or home is None or home is best.queue:
+            return best
+        own = self._open_level(home)
+        return own if own is not None and self._stays(own, best) else best
 
-    def _precedes(self, one: Level, other: Level, home: Queue | None) -> bool:
-        """Priority, then fair share, then the slave's own queue for a turn, then service so far, then age."""
-        if one.priority != other.priority:
-            return one.priority > other.priority
-        mine, its = one.queue, other.queue
-        if mine.share != its.share:
-            return mine.share < its.share
-        if home is mine:
-            return mine.served - its.served <= self._rules.turn
-        if home is its:
-            return its.served - mine.served > self._rules.turn
-        return (mine.served, self._age(one)) < (its.served, self._age(other))
+    def _stays(self, own: Level, best: Level) -> bool:
+        """A slave goes on with the queue that it comes from: that is equal to the best, and not ahead by a turn."""
+        mine, its = own.queue, best.queue
+        is_equal = own.priority == best.priority and mine.share == its.share
+        return is_equal and mine.served - its.served <= self._rules.turn
+
+    def _open_level(self, queue: Queue) -> Level | None:
+        """The level of that queue with a call that an idle slave may take now."""
+        return None if queue.is_full or not queue.waiting else self._runnable(queue)
 
     def _age(self, level: Level) -> CallId:
         """The id of the oldest call of that level that an idle slave may take."""
@@ -479,7 +480,7 @@ class Scheduler:
             for place in spread([load for _, load in priced], slaves):
                 backlog = priced[place][0]
                 backlog.extra += 1
-                backlog.level.offer_fresh(backlog)
+                self._offer_fresh(backlog)
                 chosen.append(backlog)
                 spare -= 1
         return chosen
@@ -574,14 +575,14 @@ class Scheduler:
             if queue is None or slave.asked_back or not queue.waiting:
                 continue
             backlog = self._continues(slave, queue)
-            if backlog is not None and len(slave.window) <= self._window_size(queue, backlog) // 2:
+            if backlog is not None:
                 yield self._grant(slave, backlog, PLAIN_CALL if backlog.resource is PLAIN else STICKY)
 
     def _continues(self, slave: Slave, queue: Queue) -> Backlog | None:
-        """The backlog that this slave would be given again, were it idle."""
+        """The backlog that this slave would be given again, were it idle; None too while its window is more than half full."""
         level = next(queue.busy_levels())
         backlog = level.backlogs.get(slave.resource)
-        if backlog is None or not backlog.count:
+        if backlog is None or not backlog.count or len(slave.window) > self._window_size(queue, backlog) // 2:
             return None
         if any(self._is_exhausted(held) for held in slave.holds if held in self._wanted):
             return None if not self._is_exhausted(slave.resource) else backlog
@@ -594,10 +595,9 @@ class Scheduler:
         return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
 
     def _rivals(self, slave: Slave, queue: Queue) -> Iterator[Level]:
-        """The levels of other queues that could give calls to this slave, were it idle."""
-        for other in self._demand.values():
-            if other is not queue and not other.is_full and (level := self._runnable(other)) is not None:
-                yield level
+        """The levels of other queues that could give calls to this slave, were it idle: the best, and what waits for it."""
+        if len(self._demand) > 1 and (best := self._ranking.first(self._open_level, self._age, without=queue)) is not None:
+            yield best
         # What waits for this slave alone is not runnable yet.
         for resource in slave.holds:
             for backlog in self._wanted.get(resource, ()):
@@ -619,12 +619,14 @@ class Scheduler:
         for late_at, slave in self._late_ones():
             if late_at <= self._now:
                 slave.asked_back = True
-                del slave.deep[slave.rank]
+                self._shallow(slave)
                 yield TakeBack(slave.rank)
 
     def _late_ones(self) -> list[tuple[float, Slave]]:
         """Slaves with waiting windows that an idle slave could run, and when to ask them for those."""
         late: list[tuple[float, Slave]] = []
+        if not self._deep_slaves:
+            return late
         # The first few of each queue stand for all: the others have made progress later.
         for queue, slaves in self._deep.items():
             if slaves and not queue.is_full:
@@ -695,15 +697,16 @@ class Scheduler:
         self._untimed.append(backlog)
         backlog.overdue = False
         if backlog.resource is PLAIN:
+            self._ranking.improved(backlog.level.queue, backlog.level.priority)
             return
         for resource in chain_of(backlog.resource):
             self._wanted.setdefault(resource, {})[backlog] = None
             if self._is_exhausted(resource):
                 self._owed[resource] = None
         if self._is_free(backlog):
-            backlog.level.offer_fresh(backlog)
+            self._offer_fresh(backlog)
         if self._is_ready(backlog):
-            backlog.level.offer_sticky(backlog)
+            self._offer_sticky(backlog)
 
     def _start_waits(self) -> None:
         """Whose oldest call is new, and still waits for a holder, waits for `patience` from now."""
@@ -737,21 +740,28 @@ class Scheduler:
                 continue
             if backlog.since + self._patience(backlog) <= self._now:  # rounded as the alarm was, or it would ring for ever
                 backlog.overdue = True
-                backlog.level.offer_fresh(backlog)
+                self._offer_fresh(backlog)
             else:
                 self._set_alarm(backlog)
 
     def _progress(self, slave: Slave, now: float) -> None:
         """That slave has shown life."""
         slave.progress_at = self._now = now
-        slave.deep.pop(slave.rank, None)
+        self._shallow(slave)
         if len(slave.window) > 1 and not slave.asked_back:
             slave.deep[slave.rank] = slave
+            self._deep_slaves += 1
+
+    def _shallow(self, slave: Slave) -> None:
+        """Nothing in the window of that slave waits so that it could be asked back."""
+        if slave.deep.pop(slave.rank, None) is not None:
+            self._deep_slaves -= 1
 
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
         assert slave.queue is not None  # noqa: S101  callers check
         slave.queue.running -= 1
+        self._improved(slave.queue)
         slave.queue = None
         self._progressed.pop(slave.rank, None)
         self._is_idle(slave)
@@ -761,7 +771,7 @@ class Scheduler:
         self._idle.add(slave)
         for resource in slave.holds:
             for backlog in self._wanted.get(resource, ()):
-                backlog.level.offer_sticky(backlog)
+                self._offer_sticky(backlog)
             if self._is_exhausted(resource):
                 self._owed[resource] = None
 
@@ -829,7 +839,22 @@ class Scheduler:
         """Further slaves may take the calls that need this."""
         for backlog in self._wanted.get(resource, ()):
             if backlog.resource is not PLAIN and self._is_free(backlog):
-                backlog.level.offer_fresh(backlog)
+                self._offer_fresh(backlog)
+
+    def _offer_fresh(self, backlog: Backlog) -> None:
+        """Any slave may take the next call of this backlog."""
+        backlog.level.offer_fresh(backlog)
+        self._ranking.improved(backlog.level.queue, backlog.level.priority)
+
+    def _offer_sticky(self, backlog: Backlog) -> None:
+        """An idle slave holds what this backlog needs."""
+        backlog.level.offer_sticky(backlog)
+        self._ranking.improved(backlog.level.queue, backlog.level.priority)
+
+    def _improved(self, queue: Queue) -> None:
+        """A slave less runs calls of this queue: it deserves one the more."""
+        if queue.waiting:
+            self._ranking.improved(queue, queue.top_priority())
 
     def _reconcile(self, slave: Slave, held: list[Provided]) -> None:
         """What a slave says that it holds is true, but for what its window will make it acquire."""
