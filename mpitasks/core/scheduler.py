@@ -353,10 +353,11 @@ class Scheduler:
             return None
         self._virtual = level.queue.served
         sticky, fresh = level.sticky(self._is_ready), level.fresh(self._is_free)
-        if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
+        if sticky is not None:
             slave = self._ready(sticky.resource)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            return self._grant(slave, sticky, STICKY)
+            if fresh is None or not self._waited_long(fresh, sticky, slave):
+                return self._grant(slave, sticky, STICKY)
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
         return self._grant(self._idle.pick(self._wanted), fresh, self._why_fresh(fresh))
 
@@ -443,11 +444,13 @@ class Scheduler:
             return False
         return len(self._occupied.get(resource, ())) >= resource.kind.max_holders
 
-    def _waited_long(self, backlog: Backlog, sticky: Backlog) -> bool:
-        """A call behind what slaves hold has waited long enough to go before it."""
+    def _waited_long(self, backlog: Backlog, sticky: Backlog, slave: Slave) -> bool:
+        """A call behind what this slave holds has waited long enough, and that was held long enough, to go before it."""
         mine, its = backlog.head(), sticky.head()
         older = mine is not None and its is not None and mine.id < its.id
-        return older and self._now - backlog.since > self._rules.patience
+        # Else, once much has waited for long, each slave would acquire anew for each call.
+        since = backlog.since if backlog.resource is PLAIN else max(backlog.since, slave.took_up_at)
+        return older and self._now - since > self._rules.patience
 
     # ---------------------------------------------------------------- what others hold
 
@@ -590,7 +593,7 @@ class Scheduler:
         if backlog is level.plain:
             if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
                 return None
-        elif fresh is not None and self._waited_long(fresh, backlog):
+        elif fresh is not None and self._waited_long(fresh, backlog, slave):
             return None
         return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
 
@@ -796,6 +799,10 @@ class Scheduler:
     def _take_up(self, slave: Slave, resource: Hashable) -> None:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
         slave.taking = resource not in slave.holds
+        if slave.holds and next(reversed(slave.holds)) == resource and getattr(resource, "inner", None) is None:
+            return  # it was the last one in use, and stays it
+        if slave.taking:
+            slave.took_up_at = self._now
         if slave.taking and not isinstance(resource, Provided):
             self.tally.resource(resource).acquisitions += 1
         for one in chain_of(resource):

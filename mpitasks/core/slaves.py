@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from itertools import islice
+from math import inf
 
 from ..ids import CallId, Rank
 from .backlog import Queue
@@ -25,6 +26,7 @@ class Slave:
         "rank",
         "resource",
         "taking",
+        "took_up_at",
         "window",
     )
 
@@ -44,6 +46,8 @@ class Slave:
         """Resources with `max_holders` that it holds, or is about to, until it says that it has released them."""
         self.taking = False
         """It has taken up the resource of its window, and given no outcome since."""
+        self.took_up_at = -inf
+        """When it last took up a resource that it did not hold."""
         self.first: tuple[Hashable, float] | None = None
         """The plain id taken up last, and the seconds of its first call; None once a later call was compared with it."""
         self.deep: dict[Rank, Slave] = {}

@@ -60,6 +60,8 @@ class Book:
         self.asked: set[int] = set()
         self.windows: dict[int, list[str]] = {}
         self.holds: dict[int, list[Hashable]] = {}
+        self.took_up: dict[int, float] = {}
+        """When a slave last took up what it did not hold."""
         self._changed: set[Key] = set()
 
     # ---------------------------------------------------------------- keeping it
@@ -91,6 +93,8 @@ class Book:
         key = self.key_of(order)
         if not self.windows[rank] and key.resource is not PLAIN:
             held = self.holds[rank]
+            if key.resource not in held:
+                self.took_up[rank] = self.now
             self.holds[rank] = [*(each for each in held if each != key.resource), key.resource][-self.world.rules.keep :]
         names = [str(call) for call in order.calls]
         self.windows[rank] += names
@@ -227,14 +231,18 @@ def sticky_first(book: Book, order: Send) -> None:
 
 
 def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
-    """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`."""
+    """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`.
+
+    If it needs a resource, for as long from when the slave took up its own.
+    """
     chosen = book.key_of(order)
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if not all(book.has_age(key) for key in [chosen, *peers]):
         return
     older = [key for key in peers if book.oldest(key) < book.oldest(chosen)]
     first = min((key for key in older if book.may_be_fresh(key)), key=book.oldest, default=chosen)
-    assert first == chosen or book.now - book.quiet[first] <= book.world.rules.patience
+    taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
+    assert first == chosen or book.now - max(book.quiet[first], taken_up) <= book.world.rules.patience
 
 
 def oldest_first(book: Book, order: Send) -> None:
