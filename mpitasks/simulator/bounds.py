@@ -98,29 +98,35 @@ def _moments(calls: Sequence[Planned]) -> Iterable[tuple[float, Sequence[Planned
 
 
 def _from_then(plan: Plan, calls: Sequence[Planned], queues: Iterable[QueueOf], slaves: int) -> float:
-    """Seconds that these calls take at least. What their slaves held before, they need not acquire."""
-    acquiring = plan.acquiring if len(calls) == len(plan.calls) else dict.fromkeys(plan.acquiring, 0.0)
+    """Seconds that these calls take at least. What slaves held before, or for another queue, they need not acquire."""
+    nothing = dict.fromkeys(plan.acquiring, 0.0)
+    acquiring = plan.acquiring if len(calls) == len(plan.calls) else nothing
+    of_one = nothing | {one: acquiring[one] for one in _of_one_queue(calls)}
     by_queue: defaultdict[str, list[Planned]] = defaultdict(list)
     for call in calls:
         by_queue[call.queue].append(call)
     limits = {queue.name: queue.max_slaves for queue in queues}
-    parts = [(calls, slaves), *((some, limits[name]) for name, some in by_queue.items() if limits[name] is not None)]
-    return max(_of_calls(some, acquiring, min(slaves, most or slaves)) for some, most in parts)
+    parts = [_of_calls(some, of_one, min(slaves, limits[name] or slaves)) for name, some in by_queue.items() if limits[name]]
+    return max(_of_calls(calls, acquiring, slaves), *parts, 0.0)
+
+
+def _of_one_queue(calls: Iterable[Planned]) -> list[Hashable]:
+    """The resources that the calls of a single queue need."""
+    queues: defaultdict[Hashable, set[str]] = defaultdict(set)
+    for call in calls:
+        if call.resource is not PLAIN:
+            queues[call.resource].add(call.queue)
+    return [resource for resource, names in queues.items() if len(names) == 1]
 
 
 def _of_calls(calls: Sequence[Planned], acquiring: dict[Hashable, float], slaves: int) -> float:
     demands = demands_of(calls, acquiring)
     longest = sorted((call.seconds for call in calls), reverse=True)
     counted = max((number // slaves + 1) * longest[number] for number in range(0, len(longest), slaves))
-    with_price = max(call.seconds + _least_price(call, acquiring) for call in calls)
+    with_price = max(call.seconds + acquiring.get(call.resource, 0.0) for call in calls)
     held = max((demand.price + demand.work / demand.most for demand in demands), default=0.0)
     plain = sum(call.seconds for call in calls if call.resource is PLAIN)
     return max(counted, with_price, held, _of_work(plain, demands, slaves))
-
-
-def _least_price(call: Planned, acquiring: dict[Hashable, float]) -> float:
-    """A call need not wait for what it needs if another one has had it acquired; its resource's first one must."""
-    return 0.0 if call.resource is PLAIN else acquiring[call.resource]
 
 
 def demands_of(calls: Sequence[Planned], acquiring: dict[Hashable, float]) -> list[Demand]:

@@ -120,6 +120,7 @@ class Farm:
         self._clock = clock
         self._record = record
         self._now = 0.0
+        self._idle_turns = 0
         self._events: list[tuple[float, int, int]] = []
         """When, what, and on which slave."""
         for queue in queues:
@@ -134,23 +135,27 @@ class Farm:
         Raises:
             StuckError: The core has calls left and waits for nothing, or decides for ever and orders nothing.
         """
-        happen = (self._look, self._held, self._report)  # by LOOK, HELD, REPORT
-        idle_turns = 0
-        while True:
-            self._submit_due()
-            at = self._decide()
-            if at == inf:
-                break
-            idle_turns = idle_turns + 1 if at <= self._now else 0
-            if idle_turns > MOST_IDLE_TURNS:
-                self._stuck("decides again and again")
-            self._now = max(self._now, at)
-            while self._events and self._events[0][0] <= self._now:
-                _, what, rank = heappop(self._events)
-                happen[what](self._slaves[rank])
+        while self.step():
+            pass
         if self.scheduler.unfinished:
             self._stuck("waits for nothing")
         return self.counts
+
+    def step(self) -> bool:
+        """Ask for orders, and go on to when something happens next. False: all has been done."""
+        self._submit_due()
+        at = self._decide()
+        if at == inf:
+            return False
+        self._idle_turns = self._idle_turns + 1 if at <= self._now else 0
+        if self._idle_turns > MOST_IDLE_TURNS:
+            self._stuck("decides again and again")
+        self._now = max(self._now, at)
+        happen = (self._look, self._held, self._report)  # by LOOK, HELD, REPORT
+        while self._events and self._events[0][0] <= self._now:
+            _, what, rank = heappop(self._events)
+            happen[what](self._slaves[rank])
+        return True
 
     def _stuck(self, why: str) -> None:
         waiting = self.scheduler.waiting()

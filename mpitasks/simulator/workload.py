@@ -261,8 +261,8 @@ def _check_known(what: str, name: Any, known: Iterable[str]) -> None:  # noqa: A
     names = list(known)
     if name not in names:
         near = get_close_matches(str(name), names, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        msg = f"no {what} is named {name!r}{meant} known: {', '.join(map(repr, names)) or 'none'}".replace("? known", "? Known")
+        meant = f"; did you mean {near[0]!r}? Known: " if near else "; known: "
+        msg = f"no {what} is named {name!r}{meant}{', '.join(map(repr, names)) or 'none'}"
         raise WorkloadError(msg)
 
 
