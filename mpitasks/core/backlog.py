@@ -239,6 +239,8 @@ class Queue:
 
     def top_priority(self) -> int:
         """The highest priority at which a call waits."""
+        if len(self.order) == 1:
+            return self.order[0]
         return next(level.priority for level in self.busy_levels())
 
     def level(self, priority: int) -> Level:

@@ -40,26 +40,30 @@ class Ranking:
                 heappop(heap)
             elif queue is without:
                 aside = heappop(heap)
+            elif entry[1] != (share := queue.running / queue.weight) or entry[2] != queue.served:  # before the costly look
+                self._set_back((entry[0], share, queue.served, 0, entry[4], queue))
             elif (level := runnable(queue)) is None:
                 heappop(heap)
                 queue.ranked = None
             elif (true := self._true(entry, level, age)) != entry:
-                queue.ranked = true
-                heapreplace(heap, true)
+                self._set_back(true)
             else:
                 found = level
         if aside is not None:
             heappush(heap, aside)
         return found
 
+    def _set_back(self, entry: Entry) -> None:
+        """The queue on top deserves this instead."""
+        entry[5].ranked = entry
+        heapreplace(self._heap, entry)
+
     def _true(self, entry: Entry, level: Level, age: Callable[[Level], int]) -> Entry:
-        """What the queue of the top entry deserves now."""
-        queue = level.queue
-        priority, share, served = -level.priority, queue.running / queue.weight, queue.served
-        if entry[0] != priority or entry[1] != share or entry[2] != served:
-            return priority, share, served, 0, entry[4], queue
+        """What the queue of the top entry deserves, by the priority of its level and, where others equal it, by age."""
+        if entry[0] != -level.priority:
+            return -level.priority, entry[1], entry[2], 0, entry[4], entry[5]
         is_tied = any(other[:3] == entry[:3] for other in self._heap[1:3])
-        return (priority, share, served, age(level), entry[4], queue) if is_tied else entry
+        return (*entry[:3], age(level), entry[4], entry[5]) if is_tied else entry
 
     def _sweep(self) -> None:
         """Drop the entries of which there are newer ones."""

@@ -288,7 +288,7 @@ class Scheduler:
     @property
     def has_idle(self) -> bool:
         """Whether a slave has nothing to do."""
-        return len(self._idle) > 0
+        return self._idle.count > 0
 
     def learned(self) -> Prices:
         """What was learned so far, for the scheduler of a later run."""
@@ -315,12 +315,13 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
-        orders.extend(self._assignments())
-        if self._demand and len(self._idle):
-            orders.extend(self._review())
+        if self._idle.count and self._demand:
+            orders.extend(self._assignments())
+            if self._demand and self._idle.count:
+                orders.extend(self._review())
         if self._progressed:
             orders.extend(self._refills())
-        if 0 < len(self._idle) < len(self._slaves):
+        if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
         if self._untimed:
             self._start_waits()
@@ -329,9 +330,9 @@ class Scheduler:
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
         due = self._alarms[0][0] if self._alarms else inf
-        if self._demand and len(self._idle):
+        if self._demand and self._idle.count:
             due = min(due, self._review_at)
-        if 0 < len(self._idle) < len(self._slaves):
+        if 0 < self._idle.count < len(self._slaves):
             for late_at, _ in self._late_ones():
                 due = min(due, late_at)
         return due
@@ -340,7 +341,7 @@ class Scheduler:
 
     def _assignments(self) -> Iterator[Send]:
         """Give calls to idle slaves, while there are both."""
-        while self._demand and len(self._idle):
+        while self._demand and self._idle.count:
             order = (self._pay() if self._owed else None) or self._assign()
             if order is None:
                 return
@@ -414,7 +415,8 @@ class Scheduler:
 
     def _runnable(self, queue: Queue) -> Level | None:
         """The highest level of that queue with a call that an idle slave may take."""
-        for level in queue.busy_levels():
+        levels = queue.busy_levels() if len(queue.order) > 1 else queue.levels.values()
+        for level in levels:
             if level.plain.count or level.sticky(self._is_ready) or level.fresh(self._is_free):
                 return level
         return None
@@ -473,7 +475,7 @@ class Scheduler:
 
     def _spread(self) -> list[Backlog]:
         """The backlogs that further slaves may take from now."""
-        spare = len(self._idle)
+        spare = self._idle.count
         chosen: list[Backlog] = []
         for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
             slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)

@@ -68,18 +68,19 @@ class IdleSlaves:
         self._holding: dict[Rank, Slave] = {}
         """Idle slaves that hold all they can."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
-
-    def __len__(self) -> int:
-        return len(self._spare) + len(self._holding)
+        self.count = 0
+        """How many there are: an attribute, since each decision asks several times."""
 
     def add(self, slave: Slave) -> None:
         """This slave has ended its last call."""
+        self.count += 1
         (self._holding if len(slave.holds) >= self._keep else self._spare)[slave.rank] = slave
         for resource in slave.holds:
             self._holders.setdefault(resource, {})[slave.rank] = slave
 
     def remove(self, slave: Slave) -> None:
         """This slave is given calls, or is gone."""
+        self.count -= 1
         if self._spare.pop(slave.rank, None) is None:
             self._holding.pop(slave.rank, None)
         for resource in slave.holds:
