@@ -87,18 +87,16 @@ def _hot() -> Workload:
 
 
 def scale(calls: int = 1_000_000, *, queues: int = 100, resources: int = 1_000, seconds: float = 1.0) -> Workload:
-    """Many calls in many queues, each queue with resources of its own."""
-    families = [ResourceOf(f"data-{number}", 1.0, provider=True) for number in range(queues)]
-    names = [f"task-{number}" for number in range(queues)]
-    each, keys = calls // queues, max(1, resources // queues)
+    """Many calls in many queues, each queue with its part of the resources."""
+    keys = max(1, resources // queues)
     return Workload(
         "scale",
-        tuple(map(QueueOf, names)),
+        tuple(QueueOf(f"task-{number}") for number in range(queues)),
         tuple(
-            CallsOf(name, each, (0.5 * seconds, 1.5 * seconds), family.name, keys)
-            for name, family in zip(names, families, strict=True)
+            CallsOf(f"task-{number}", calls // queues, (0.5 * seconds, 1.5 * seconds), "data", keys, first_key=number * keys)
+            for number in range(queues)
         ),
-        tuple(families),
+        (ResourceOf("data", 1.0, provider=True),),
         slaves=(10_000,),
         mixed=True,
         about=f"{calls:,} calls in {queues} queues for {resources:,} resources",

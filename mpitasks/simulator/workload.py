@@ -70,7 +70,9 @@ class CallsOf:
     seconds: Seconds = 1.0
     resource: str | None = None
     keys: int = 1
-    """So many resources of that family, taken in turn."""
+    """So many resources of that family, numbered and taken in turn."""
+    first_key: int = 0
+    """The first of them."""
     drawn: bool = False
     """Or drawn for each call."""
     priority: int = 0
@@ -121,7 +123,8 @@ class Workload:
             ids: list[Hashable] = [PLAIN]
             if each.resource is not None:
                 family = resources[each.resource]
-                ids = [_id(family, kinds[family.name], key, each.keys) for key in range(each.keys)]
+                keys = range(each.first_key, each.first_key + each.keys)
+                ids = [_id(family, kinds[family.name], key) for key in keys]
                 acquiring.update(dict.fromkeys(ids, family.acquire))
             for number in range(each.n):
                 resource = random.choice(ids) if each.drawn else ids[number % len(ids)]
@@ -132,10 +135,8 @@ class Workload:
         return Plan(calls, acquiring)
 
 
-def _id(family: ResourceOf, kind: Kind, key: int, keys: int) -> Hashable:
-    if family.provider:
-        return Provided(kind, (key,))
-    return family.name if keys == 1 else f"{family.name}/{key}"
+def _id(family: ResourceOf, kind: Kind, key: int) -> Hashable:
+    return Provided(kind, (key,)) if family.provider else f"{family.name}/{key}"
 
 
 def _drawn(seconds: Seconds, random: Random) -> float:
@@ -231,8 +232,9 @@ def _calls(given: dict[str, Any], queues: Iterable[QueueOf], resources: Iterable
     for option in ("n", "keys"):
         if option in given:
             _whole(f"{option} of calls", given[option])
-    if "at" in given:
-        _positive("at of calls", given["at"], or_zero=True)
+    for option in ("at", "first_key"):
+        if option in given:
+            _positive(f"{option} of calls", given[option], or_zero=True)
     return CallsOf(**{**given, "seconds": _seconds(given.get("seconds", 1.0))})
 
 
