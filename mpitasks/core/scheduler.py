@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import islice
+from itertools import groupby, islice
 from math import inf
 from typing import NamedTuple
 
@@ -474,11 +474,25 @@ class Scheduler:
             backlog.extra = 0
 
     def _spread(self) -> list[Backlog]:
-        """The backlogs that further slaves may take from now."""
+        """The backlogs that further slaves may take from now: in each queue up to its share, beyond where none lacks any."""
+        by_share = sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share))
+        for _, peers in groupby(by_share, Queue.top_priority):
+            queues = list(peers)
+            chosen = self._spread_over(queues, len(self._slaves) / sum(queue.weight for queue in queues))
+            # What a queue needs is not known before a call has ended: until then, others leave it its share.
+            if not chosen and all(queue.mean is not None or queue.is_full for queue in queues):
+                chosen = self._spread_over(queues, inf)
+            if chosen:
+                return chosen
+        return []
+
+    def _spread_over(self, queues: Iterable[Queue], a_share: float) -> list[Backlog]:
+        """The backlogs that further slaves may take, so many in a queue for each unit of its weight."""
         spare = self._idle.count
         chosen: list[Backlog] = []
-        for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
-            slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)
+        for queue in queues:
+            most = min(a_share * queue.weight, inf if queue.max_slaves is None else queue.max_slaves)
+            slaves = int(min(spare, most - queue.running + 1 - 1e-9))
             if queue.mean is None or slaves < 1:
                 continue
             priced = self._priced(queue, queue.mean)

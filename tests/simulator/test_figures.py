@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from mpitasks.simulator import BUILTIN, Report, Workload, simulate, simulate_seed
+from mpitasks.simulator.builtin import scale
 
 SEEDS_LOADS = {2: 4, 3: 5, 5: 9, 7: 13}
 """How often the rule of mpi-master-slave acquires the three resources of its example 3."""
@@ -74,6 +75,14 @@ def test_a_hot_resource_is_duplicated() -> None:
     assert first.ratio <= 1.1
     assert second.ratio <= 1.01
     assert is_busy(second)
+
+
+def test_slaves_are_spread_over_queues_by_share() -> None:
+    """The queue whose calls are known first does not take all slaves: each acquires once, but for the very last calls."""
+    workload = scale(20_000, queues=20, resources=100)
+    report = simulate(workload, 200)
+    assert report.loads <= 1.5 * report.least_loads
+    assert report.ratio <= 1.05
 
 
 def test_few_slaves_load_many_resources_hardly_more_than_once() -> None:
