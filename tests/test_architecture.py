@@ -6,6 +6,7 @@
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
     core, transport, backoff and messages of runtime ◄── classic
+    core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -23,7 +24,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "scheduler", "slaves", "spread", "tally")}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.backlog": {"core.calls"},
     "core.slaves": {"core.calls", "core.backlog"},
     "core.prices": {"core.calls"},
+    "core.ranking": {"core.backlog"},
     "core.spread": set(),
     "core.tally": {"core.calls"},
     "core.scheduler": CORE - {"core.scheduler"},
@@ -109,7 +111,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles"},
+    "cli": {"launch", "bench", "profiles", "simulator.command"},
+    # The core without MPI.
+    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
+    "simulator.workload": {"core.calls"},
+    "simulator.builtin": {"simulator.workload"},
+    "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
+    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.workload"},
+    "simulator.assignments": {"simulator.bounds"},
+    "simulator.seeds_rule": {"core.calls", "simulator.workload"},
+    "simulator.report": {"core.prices", "simulator.farm"},
+    "simulator.simulation": {
+        *("core.prices", "core.scheduler", "simulator.bounds", "simulator.farm", "simulator.report"),
+        *("simulator.seeds_rule", "simulator.workload"),
+    },
+    "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
+    "simulator.command": {
+        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
+        "simulator.workload",
+    },
 }
 
 FOR_TYPES_ALONE = {
@@ -122,6 +142,7 @@ FOR_TYPES_ALONE = {
     ("options", "resources"),
     ("registry", "resources"),
     ("registry", "tasks"),
+    ("simulator.assignments", "simulator.bounds"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
@@ -133,6 +154,7 @@ MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 FROM_OUTSIDE = {
     "mpi4py": {*MPI, "handshake"},
     "cloudpickle": {"runtime.functions"},
+    "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},
     "typing_extensions": set(modules()),
 }
@@ -234,7 +256,7 @@ def test_whoever_imports_the_mpi_transport_does_it_lazily() -> None:
 
 
 def test_what_comes_from_outside_is_listed() -> None:
-    """Three packages at run time, and no others; pytest where users test."""
+    """Three packages at run time, and no others; pytest where users test, matplotlib where they draw."""
     outside = {(one.target, one.source) for one in imports() if not one.inside and one.target not in sys.stdlib_module_names}
     wrong = {(target, source) for target, source in outside if source not in FROM_OUTSIDE.get(target, set())}
     assert wrong == set()

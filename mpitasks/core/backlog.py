@@ -230,10 +230,29 @@ class Level:
 class Queue:
     """One task's waiting calls, its limit, and what is known of its calls."""
 
-    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "owed", "running", "served", "waiting", "weight")
+    __slots__ = (
+        *(
+            "levels",
+            "max_slaves",
+            "mean",
+            "name",
+            "number",
+            "order",
+            "owed",
+            "ranked",
+            "running",
+            "served",
+            "waiting",
+            "weight",
+        ),
+    )
 
-    def __init__(self, name: str, max_slaves: int | None, weight: float) -> None:
+    def __init__(self, name: str, max_slaves: int | None, weight: float, number: int) -> None:
         self.name = name
+        self.number = number
+        """Tells entries of the ranking apart, and decides nothing."""
+        self.ranked: Entry | None = None
+        """Its best entry in the ranking."""
         self.max_slaves = max_slaves
         self.weight = weight
         self.levels: dict[int, Level] = {}
@@ -259,6 +278,12 @@ class Queue:
         """Slaves that run this task, in units of its weight."""
         return self.running / self.weight
 
+    def top_priority(self) -> int:
+        """The highest priority at which a call waits."""
+        if len(self.order) == 1:
+            return self.order[0]
+        return next(level.priority for level in self.busy_levels())
+
     def level(self, priority: int) -> Level:
         """The level of that priority, made if it is not there."""
         found = self.levels.get(priority)
@@ -283,3 +308,7 @@ class Queue:
         """Take in how long a call takes."""
         # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
         self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)
+
+
+Entry = tuple[int, float, float, int, int, Queue]
+"""Of the ranking: priority downwards, share, service so far, age or 0, number of the queue."""

@@ -243,6 +243,23 @@ def test_looks_at_everything_are_rare() -> None:
     assert many <= 2.0 * few
 
 
+def cost_with_queues(queues: int, resource: Callable[[int], object]) -> int:
+    """Lines that a bit of life takes, with calls in so many queues."""
+    world = World(slaves=20)
+    world.queue("a", "b", *(f"q{number}" for number in range(queues)))
+    for number in range(queues):
+        world.submit(f"q{number}", 3, resource=resource(number))
+    world.obey()
+    return lines_of(lambda: life(world))
+
+
+@pytest.mark.parametrize("resource", [lambda _: PLAIN, lambda number: number])
+def test_a_decision_does_not_look_at_all_queues(resource: Callable[[int], object]) -> None:
+    """Fifty times the queues with calls: twenty slaves choose among them for little more, if not all need the same."""
+    few, many = (cost_with_queues(queues, resource) for queues in (20, 1_000))
+    assert many <= 1.5 * few
+
+
 class Counted(int):
     """A priority that counts how often it is compared."""
 

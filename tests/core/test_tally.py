@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks.core.calls import PLAIN, Call, Kind
+from mpitasks.core.calls import PLAIN, Call, Kind, Provided
 from mpitasks.core.prices import Prices
 from mpitasks.core.scheduler import Scheduler
 from mpitasks.core.tally import LATEST, MOST_RESOURCES, REASONS, Decision, OfResource, OfSlave, Tally
@@ -73,12 +73,12 @@ def test_what_is_acquired_once_more_is_duplicated(world_of: Callable[..., World]
 
 
 def test_holders_of_an_exhausted_resource_are_owed(world: World) -> None:
-    """They run nothing else."""
-    world.submit("a", n=2, resource=LICENSE)
-    assert world.decide() == {2: "a1"}
-    world.finish(2)
-    assert world.decide() == {2: "a2"}
-    assert [decision.reason for decision in world.scheduler.tally.latest] == ["new", "owed"]
+    """What needs it besides something else goes to them alone; where they hold all that is needed, that is sticky."""
+    part = Kind("part")
+    for name in "xyy":
+        world.submit("a", resource=Provided(part, (name,), LICENSE))
+    assert world.one_by_one() == "a1 a2 a3"
+    assert [decision.reason for decision in world.scheduler.tally.latest] == ["new", "owed", "sticky"]
 
 
 def test_a_refill_is_sticky_or_plain(world_of: Callable[..., World]) -> None:
