@@ -63,10 +63,28 @@ def test_an_idle_holder_is_bound_by_a_new_call(world: World) -> None:
     world.submit("a", resource=LICENSE)
     assert world.decide() == {3: "a1"}
     world.finish(3)
-    assert world.decide() == {}
+    world.submit("b")
+    assert world.decide() == {2: "b1"}
     world.submit("b", n=3, priority=9)
     world.submit("a", resource=LICENSE)
-    assert world.decide() == {3: "a2", 2: "b1", 1: "b2"}
+    assert world.decide() == {3: "a2", 1: "b2"}
+    world.cancel_all()
+
+
+def test_an_idle_holder_is_bound_when_the_last_other_one_acquires(world: World) -> None:
+    """It could do other work until then, and its calls could not run because of their limit."""
+    world.queue("c", max_slaves=1)
+    one, two = (provided(Kind("mesh"), number, inner=PAIR) for number in range(2))
+    world.submit("c")
+    world.submit("a", resource=one)
+    assert world.decide() == {3: "c1", 2: "a1"}
+    world.submit("c", resource=one)
+    world.finish(2)
+    world.submit("a", resource=two)
+    assert world.decide() == {1: "a2"}
+    world.finish(3)
+    world.submit("b", n=2, priority=9)
+    assert world.decide() == {2: "c2", 3: "b1"}
     world.cancel_all()
 
 
