@@ -58,6 +58,36 @@ def test_holders_run_nothing_else_while_calls_wait_for_them(world: World) -> Non
     world.cancel_all()
 
 
+def test_an_idle_holder_is_bound_by_a_new_call(world: World) -> None:
+    """It was idle long before the call came, and more urgent ones come with that."""
+    world.submit("a", resource=LICENSE)
+    assert world.decide() == {3: "a1"}
+    world.finish(3)
+    world.submit("b")
+    assert world.decide() == {2: "b1"}
+    world.submit("b", n=3, priority=9)
+    world.submit("a", resource=LICENSE)
+    assert world.decide() == {3: "a2", 1: "b2"}
+    world.cancel_all()
+
+
+def test_an_idle_holder_is_bound_when_the_last_other_one_acquires(world: World) -> None:
+    """It could do other work until then, and its calls could not run because of their limit."""
+    world.queue("c", max_slaves=1)
+    one, two = (provided(Kind("mesh"), number, inner=PAIR) for number in range(2))
+    world.submit("c")
+    world.submit("a", resource=one)
+    assert world.decide() == {3: "c1", 2: "a1"}
+    world.submit("c", resource=one)
+    world.finish(2)
+    world.submit("a", resource=two)
+    assert world.decide() == {1: "a2"}
+    world.finish(3)
+    world.submit("b", n=2, priority=9)
+    assert world.decide() == {2: "c2", 3: "b1"}
+    world.cancel_all()
+
+
 def test_calls_that_may_not_run_bind_nobody(world_of: Callable[..., World]) -> None:
     """Where only a task at its limit wants it, the holder of an exhausted resource does other work."""
     world = world_of(slaves=2)
@@ -307,11 +337,13 @@ def test_the_idle_holder_of_the_inner_resource_gets_the_call(world: World) -> No
     world.finish(2)
     assert world.decide() == {}
     world.finish(3)
-    assert world.decide() == {2: "c2"}
+    world.submit("b", n=2, priority=9)
+    assert world.decide() == {2: "c2", 3: "b1"}
     world.submit("a", resource=four)
     assert world.decide() == {}
     world.finish(1)
     assert world.decide() == {1: "a4"}
+    world.cancel_all()
     assert world.may_hold(PAIR) == [1, 2]
 
 
