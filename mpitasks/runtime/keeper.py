@@ -120,7 +120,9 @@ class Keeper:
         held = tuple(map(_named, self._used))
         if held != self.held:
             self.held = held
-        self.due = min((holding.used_at + holding.idle_timeout for holding in self._holdings.values()), default=inf)
+        pinned = {one.inner for one in self._holdings}
+        idle = [holding.used_at + holding.idle_timeout for one, holding in self._holdings.items() if one not in pinned]
+        self.due = min(idle, default=inf)
 
 
 def _named(one: Provided) -> Named:
