@@ -34,6 +34,7 @@ def threads() -> Run:
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
     monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))
+    monkeypatch.setattr(registry, "_resources", dict(registry._resources))
 
 
 class Recorder:
