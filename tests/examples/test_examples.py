@@ -46,6 +46,10 @@ wing.msh: area 246.40, loaded 1x
 fuselage.msh: area 554.40, loaded 1x
 tail.msh: area 246.40, loaded 1x
 """,
+    "database.py": """\
+east: 50 rows, sum 328.048
+west: 50 rows, sum 333.415
+""",
     "async_main.py": """\
 one: 144
 many: [0, 1, 4, 9, 16, 25, 36, 49, 10000]
