@@ -18,7 +18,7 @@ from tests.api.tasks import PATIENCE, Locked, echo, gate, hold
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.api.conftest import Run
+    from tests.api.conftest import Clock, Run
 
 pytestmark = pytest.mark.usefixtures("names")
 
@@ -282,6 +282,26 @@ def test_inline_an_unused_one_is_released_after_a_later_call(log: list[str]) -> 
         return list(log)
 
     assert run(main, backend="inline") == ["+db", "-db"]
+
+
+def test_a_long_call_is_no_idleness(farm: Run, clock: Clock, log: list[str]) -> None:
+    """`idle_timeout` counts from the end of a call."""
+
+    @resource("db", idle_timeout=50)
+    def db() -> Iterator[int]:
+        log.append("+db")
+        yield 1
+
+    @task("use", resource=db)
+    def use() -> None:
+        clock.extra += 100
+
+    def main() -> None:
+        for _ in range(3):
+            use.delay().result()
+
+    farm(main)
+    assert log == ["+db"]
 
 
 class Holders:
@@ -715,11 +735,10 @@ def test_a_provider_imported_under_two_names_is_one(farm: Run) -> None:
         return second.get()
 
     def main() -> list[int]:
-        values = [use_first.delay().result(), use_second.delay().result()]
-        assert mpitasks.statistics().resources["db()"].acquisitions == 1
-        return values
+        return [which.delay().result() for which in (use_first, use_second, use_first)]
 
-    assert farm(main) == [1, 1]
+    assert farm(main) == [1, 1, 1]
+    assert mpitasks.statistics().resources["db()"].sent == {"new": 1, "sticky": 2}
 
 
 def test_a_provider_that_comes_too_late_is_refused(farm: Run) -> None:

@@ -14,13 +14,12 @@ from mpitasks.core.calls import PLAIN, Call, Kind, Provided
 from mpitasks.core.scheduler import Scheduler, Send
 from mpitasks.ids import CallId, Rank
 from mpitasks.observe.counts import QueueStatistics, ResourceStatistics, SlaveStatistics, Statistics, take
-from mpitasks.runtime import keeper, slave
-from tests.api.conftest import farm, names  # noqa: F401  fixtures
+from tests.api.conftest import clock, farm, names  # noqa: F401  fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from tests.api.conftest import Run
+    from tests.api.conftest import Clock, Run
 
 DB = Provided(Kind("db", max_holders=1), ("main",))
 
@@ -155,27 +154,8 @@ def test_before_any_run_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch
         mpitasks.statistics()
 
 
-class Clock:
-    """The real one, and seconds that providers say they have taken."""
-
-    def __init__(self, real: Any) -> None:
-        self.real, self.extra = real, 0.0
-
-    def __call__(self) -> float:
-        return float(self.real()) + self.extra
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of slaves and their keepers."""
-    clock = Clock(slave.perf_counter)
-    monkeypatch.setattr(slave, "perf_counter", clock)
-    monkeypatch.setattr(keeper, "perf_counter", clock)
-    return clock
-
-
 @pytest.mark.usefixtures("names")
-def test_the_time_of_providers_is_not_the_time_of_calls(farm: Run, clock: Clock) -> None:  # noqa: F811  the fixture
+def test_the_time_of_providers_is_not_the_time_of_calls(farm: Run, clock: Clock) -> None:  # noqa: F811  fixtures
     """Seconds in calls and seconds in providers are two numbers; a failed acquisition is no time in calls."""
 
     @resource("slow")

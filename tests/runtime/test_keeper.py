@@ -268,7 +268,9 @@ def test_a_second_yield_is_logged_and_the_provider_closed(log: list[str], caplog
 
     keeper = Keeper(HERE)
     use(keeper, db)
+    generators = [holding.generator for holding in keeper._holdings.values()]  # or the garbage collector would close them
     assert keeper.release_all() is True
+    assert len(generators) == 1
     assert [record.getMessage() for record in caplog.records] == [
         "the provider of resource db() yielded a second time instead of ending"
     ]
