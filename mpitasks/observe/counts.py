@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -137,17 +137,27 @@ def take(scheduler: Scheduler) -> Statistics:
     }  # fmt: skip
     slaves = {
         int(rank): SlaveStatistics(
-            one.calls, one.seconds, one.acquisitions, one.acquiring, one.moves, tuple(map(str, looks.holds.get(rank, ())))
+            one.calls, one.seconds, one.acquisitions, one.acquiring, one.moves, tuple(map(_text_of, looks.holds.get(rank, ())))
         )
         for rank, one in tally.slaves.items()
     }
     resources = {
-        str(resource): ResourceStatistics(_frozen(one.calls), one.acquisitions, one.acquiring, looks.holders.get(resource, 0))
+        _text_of(resource): ResourceStatistics(
+            _frozen(one.calls), one.acquisitions, one.acquiring, looks.holders.get(resource, 0)
+        )
         for resource, one in tally.resources.items()
     }
     return Statistics(
         MappingProxyType(queues), MappingProxyType(slaves), MappingProxyType(resources), tuple(map(_in_words, tally.latest))
     )
+
+
+def _text_of(resource: Hashable) -> str:
+    """A resource, in the words of whoever wrote the class of its key."""
+    try:
+        return str(resource)
+    except Exception:  # noqa: BLE001  `__str__` of a user's object; the end of a run takes statistics too
+        return f"<{type(resource).__name__} without a text>"
 
 
 def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -157,7 +167,7 @@ def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
 def _in_words(one: Decision) -> str:
     """One decision, as a sentence."""
     calls = f"call {one.first}" if one.calls == 1 else f"{one.calls} calls from {one.first} on"
-    need = "" if one.resource is PLAIN else f", resource {one.resource}"
+    need = "" if one.resource is PLAIN else f", resource {_text_of(one.resource)}"
     lent = f"; lent from {one.lent_from!r}" if one.lent_from else ""
     return f"slave {one.rank} got {calls} of {one.queue!r}{need}: {one.reason}, {REASONS[one.reason]}{lent}"
 

@@ -341,11 +341,11 @@ def test_no_more_than_max_holders_ever_hold_it(threads: Run, most: int) -> None:
 
     @task("scan", resource=file, key="path")
     def scan(path: str) -> str:
-        threading.Event().wait(0.001)
+        threading.Event().wait(0.01)  # long enough that further slaves would acquire it, were they free to
         return file.get()
 
     def main() -> list[str]:
-        paths = ["abcde"[n * 7 % 5] for n in range(120)]
+        paths = ["abcde"[n * n % 5] for n in range(120)]
         reads, scans, _ = read.starmap((path, 0) for path in paths), scan.map(paths), echo.map(range(50))
         return reads.results() + scans.results()
 

@@ -276,7 +276,7 @@ def file(path):
 
 @task("read", resource=file, key="path")
 def read(path, n):
-    time.sleep(0.001)
+    time.sleep(0.01)
     return file.get()
 
 @task("other")
@@ -284,8 +284,9 @@ def other(n):
     time.sleep(0.001)
 
 def main():
-    paths = ["abcd"[n * 7 % 4] for n in range(100)]
-    reads, others = read.map(paths, range(100)), other.map(range(100))
+    # Without the limit, all four slaves would acquire all three: that ends the calls sooner.
+    paths = ["abc"[n % 3] for n in range(80)]
+    reads, others = read.map(paths, range(80)), other.map(range(100))
     assert reads.results() == paths
     others.results()
 """

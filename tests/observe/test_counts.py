@@ -15,6 +15,7 @@ from mpitasks.core.scheduler import Scheduler, Send
 from mpitasks.ids import CallId, Rank
 from mpitasks.observe.counts import QueueStatistics, ResourceStatistics, SlaveStatistics, Statistics, take
 from tests.api.conftest import clock, farm, names  # noqa: F401  fixtures
+from tests.api.tasks import echo
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -203,6 +204,22 @@ def test_main_and_what_follows_may_ask(farm: Run) -> None:  # noqa: F811  the fi
 
     assert (farm(main), mpitasks.statistics().queues["count"].ended) == (5, 7)
     assert (farm(lambda: None), mpitasks.statistics().queues) == (None, {})
+
+
+class Wordless:
+    """Can't be printed."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def test_an_id_that_cannot_be_printed_ends_no_run(farm: Run) -> None:  # noqa: F811  the fixture
+    """Its type stands for it."""
+
+    def main() -> int:
+        return echo.options(resource=Wordless()).delay(7).result()
+
+    assert (farm(main), list(mpitasks.statistics().resources)) == (7, ["<Wordless without a text>"])
 
 
 # ---------------------------------------------------------------- printed
