@@ -26,6 +26,8 @@ BROAD = {
     ("executor", "Executor._sent", "Exception"): "pickle hooks and key functions",
     ("futures", "Future._call_back", "Exception"): "callbacks",
     ("futures", "Future._load", "Exception"): "unpickling of results",
+    ("observe.counts", "_text_of", "Exception"): "`__str__` of ids and keys",
+    ("options", "is_key", "Exception"): "pickling and comparing of keys",
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",

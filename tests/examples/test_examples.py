@@ -74,6 +74,10 @@ add: 12 sums, in all 384
 join: 9 pairs, first 1-2, last 23-24
 repeat: 9 texts, in all 270 letters
 """,
+    "database.py": """\
+east: 50 rows, sum 328.048
+west: 50 rows, sum 333.415
+""",
     "async_main.py": """\
 one: 144
 many: [0, 1, 4, 9, 16, 25, 36, 49, 10000]
