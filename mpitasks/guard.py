@@ -54,6 +54,7 @@ def abort() -> None:
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
         output.flush()
+        launch.tell_code(1)
         time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)
 

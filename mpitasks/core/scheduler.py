@@ -956,17 +956,18 @@ class Scheduler:
 
     def _learn(self, slave: Slave, queue: Queue, seconds: Iterable[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        calls, used = 0, 0.0
+        ended, begun, used = 0, 0, 0.0
         for each in seconds:
+            ended += 1
             if each is None:
                 continue
-            calls += 1
+            begun += 1
             used += each
             if slave.resource is PLAIN or not self._learn_price(slave, queue, each):
                 queue.learn(each)
         queue.served += used / queue.weight
-        self.tally.slaves[slave.rank].took(calls, used)
-        self.tally.queues[queue.name].took(calls, used)
+        self.tally.slaves[slave.rank].took(begun, used)
+        self.tally.queues[queue.name].took(ended, used)
 
     def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
         """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""

@@ -137,7 +137,7 @@ def test_a_refill_is_not_lent(world_of: Callable[..., World]) -> None:
 
 
 def test_what_slaves_did_is_counted(world: World) -> None:
-    """Calls and their seconds, by task and by slave; calls that were never begun are none."""
+    """Calls and their seconds, by task and by slave; a call that was never begun has ended, and no slave ran it."""
     world.submit("a", n=4, chunk=4)
     assert world.decide() == {2: "a1 a2 a3 a4"}
     world.finish(2, 2, seconds=1.5)
@@ -146,7 +146,7 @@ def test_what_slaves_did_is_counted(world: World) -> None:
     tally = world.scheduler.tally
     assert tally.slaves == {1: OfSlave(), 2: OfSlave(calls=3, seconds=5.0)}
     of_queue = tally.queues["a"]
-    assert (of_queue.ended, of_queue.seconds, of_queue.windows, of_queue.calls) == (3, 5.0, 1, {"plain": 4})
+    assert (of_queue.ended, of_queue.seconds, of_queue.windows, of_queue.calls) == (4, 5.0, 1, {"plain": 4})
 
 
 def test_acquisitions_are_counted_as_they_are_said(world: World) -> None:

@@ -96,7 +96,8 @@ def used(held: list[Hashable], resource: Hashable, keep: int) -> list[Hashable]:
         alike = [other for other in kept if (other.kind if isinstance(other, Provided) else None) is kind]
         if len(alike) < (keep if kind is None else kind.keep) or any(one in list(chain_of(other)) for other in kept):
             kept.append(one)
-    return kept[::-1]
+    needed = {inner for other in kept for inner in chain_of(other)}
+    return [one for one in [*(one for one in held if one not in now), *now] if one in kept or one in needed]
 
 
 class Slave:

@@ -205,7 +205,6 @@ def test_a_key_chooses_the_inner_one(new: New, log: list[str]) -> None:
     assert log[6:] == ["-filea2", "-foldera", "+fileb2"]
 
 
-@pytest.mark.xfail(strict=True, reason="core.calls.surplus looks at what is needed from the latest use on, and drops this one")
 def test_what_another_one_needs_stays_also_where_it_was_used_alone(new: New, log: list[str]) -> None:
     """Then it is the later one of both in the order of use."""
     folder = new("folder")
