@@ -1,4 +1,4 @@
-"""`python -m mpitasks`: start programs on many ranks, measure this machine."""
+"""`python -m mpitasks`: start programs, measure this machine, simulate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ examples:
   python -m mpitasks -n 4 -m app               the same for a module or package
   python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
   python -m mpitasks bench                     how fast calls are on this machine
+  python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
 The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIGTERM end the run in order: queued calls are
 cancelled, running ones get run(grace=...) seconds; the exit code is then 130 or 143.
@@ -31,6 +32,10 @@ def main(arguments: Sequence[str]) -> int:
         from .bench import main as bench  # noqa: PLC0415  only who measures needs it
 
         return bench(arguments[1:])
+    if arguments and arguments[0] == "simulate":
+        from .simulator.command import main as simulate  # noqa: PLC0415  only who simulates needs it
+
+        return simulate(arguments[1:])
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
@@ -50,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] (app.py | -m MODULE) [arguments]\n"
-        "       python -m mpitasks bench [--help]",
+        "       python -m mpitasks bench [--help]\n"
+        "       python -m mpitasks simulate [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -77,6 +77,16 @@ def inside_a_call() -> bool:
     return _current.get() is not None
 
 
+def here(task_name: str) -> Context:
+    """The context of a plain call of a bound task: inside a call, what that call knows; else that of the master."""
+    outer = _current.get()
+    if outer is None:
+        return Context(task_name)
+    context = Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop)
+    context._resources = outer._resources
+    return context
+
+
 def enter(context: Context) -> Token[Context | None]:
     """From now on, `current()` gives this context here. Give what this returns to `leave`."""
     return _current.set(context)

@@ -12,6 +12,7 @@
     ├── NotHeld             get() of a resource that the call doesn't need (also LookupError)
     ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
     ├── RemoteError         a task's error that cannot travel as itself
+    ├── SlaveNotReady       classic: a slave was asked for what it can't  (also RuntimeError)
     ├── DependencyFailed    a future given as argument failed; see __cause__
     └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
 
@@ -76,6 +77,10 @@ class RemoteError(MpiTasksError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class SlaveNotReady(MpiTasksError, RuntimeError):
+    """A slave of a classic `Master` was given data while it could take none, or asked for a result that it had not."""
 
 
 class DependencyFailed(MpiTasksError):

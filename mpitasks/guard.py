@@ -33,22 +33,28 @@ def run_has_begun() -> None:
     _state["run has begun"] = True
 
 
+def may_leave_without_run() -> None:
+    """From now on, this rank may end without run(), and tells nobody: that would take a collective."""
+    _state["run has begun"] = True
+
+
 def _after(show: _Hook) -> _Hook:
     """An excepthook that shows the exception as before, and then ends the job."""
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         show(kind, error, traceback)
-        _abort()
+        abort()
 
     return hook
 
 
-def _abort() -> None:
+def abort() -> None:
     """End the job, if MPI is not over."""
     if _has_others():
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
         output.flush()
+        launch.tell_code(1)
         time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)
 

@@ -23,7 +23,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -33,6 +33,8 @@ from .errors import StartError
 
 CONTROL = "MPITASKS_CONTROL"
 """Environment variable: the folder in which rank 0 says where it is."""
+CODE = "code"
+"""File in that folder: the exit code of a job that rank 0 aborts."""
 SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
 """Environment variable: where Open MPI's mpiexec keeps its session. In the folder that all share, 1 start in 2,800 failed
 beside other starts ("listener thread failed to start"), and in folders of their own none of 10,000."""
@@ -244,6 +246,14 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
 # ---------------------------------------------------------------- minding it
 
 
+def tell_code(code: int) -> None:
+    """Write down with which code rank 0 is about to abort the job, for who has started mpiexec."""
+    control = os.environ.get(CONTROL)
+    if control:
+        with suppress(OSError):  # another host, or a full disk: then mpiexec's own code has to do
+            (Path(control) / CODE).write_text(str(code))
+
+
 class _Minder:
     """Waits for mpiexec, and hands signals to rank 0."""
 
@@ -261,7 +271,14 @@ class _Minder:
             code = self._mind(child)
         if self._signal is not None and code != 0:
             return 128 + self._signal
-        return code if code >= 0 else 128 - code
+        return code if code >= 0 else self._told_before(128 - code)
+
+    def _told_before(self, code: int) -> int:
+        """The code with which rank 0 aborted the job, if it did: Open MPI's mpiexec crashes then now and then."""
+        try:
+            return int((self._control / CODE).read_text())
+        except (OSError, ValueError):
+            return code
 
     @contextmanager
     def _handling(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import pickle
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -222,6 +223,26 @@ def _hashed(resource: Hashable, where: str) -> Hashable:
     return resource
 
 
+def _key_of(value: Hashable, where: str) -> Hashable:
+    """What a provider is to be given; slaves tell the master by it what they hold."""
+    _hashed(value, where)
+    if type(value) not in _SURE_KEYS and not is_key(value):
+        msg = f"{where}: key {value!r} must be equal to itself after pickling: it is an id, such as a string or a tuple of them"
+        raise TypeError(msg)
+    return value
+
+
+def is_key(value: Hashable) -> bool:
+    """Whether this is hashable, and the same on every rank."""
+    try:
+        elsewhere = pickle.loads(pickle.dumps(value))  # noqa: S301  it was pickled here
+        return hash(elsewhere) == hash(value) and bool(elsewhere == value)
+    except Exception:  # noqa: BLE001  whatever the pickling and comparing of a user's object raises, it is no key
+        return False
+
+
+_SURE_KEYS = {str, int, bytes, bool, type(None)}
+
 Chunks = int | Literal["auto"]
 
 
@@ -295,7 +316,7 @@ class Identify:
     def _made(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         resource = self._resource
         if isinstance(resource, Makes):
-            return resource.identity((_hashed(self._value(parameters, args, kwargs), self._where),))
+            return resource.identity((_key_of(self._value(parameters, args, kwargs), self._where),))
         name = resource if isinstance(resource, str) else resource(*args, **kwargs)
         return name if self._key is None else (name, self._value(parameters, args, kwargs))
 

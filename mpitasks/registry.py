@@ -43,14 +43,16 @@ def register(task: Task[..., Any]) -> None:
     _tasks[task.name] = task
 
 
-def register_resource(resource: Resource[Any]) -> None:
-    """Add a resource, as `register` adds a task.
+def register_resource(resource: Resource[Any]) -> Resource[Any] | None:
+    """Add a resource, as `register` adds a task. Returns the one whose place it takes.
 
     Raises:
         DuplicateTask: Another provider has that name.
     """
-    _refuse_another(_resources.get(resource.name), resource, "resource")
+    known = _resources.get(resource.name)
+    _refuse_another(known, resource, "resource")
     _resources[resource.name] = resource
+    return known
 
 
 def _refuse_another(known: Task[..., Any] | Resource[Any] | None, new: Task[..., Any] | Resource[Any], what: str) -> None:

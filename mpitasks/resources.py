@@ -16,7 +16,7 @@ from .context import current, inside_a_call
 from .core.calls import Kind, Provided
 from .errors import NotHeld
 from .farm import is_running
-from .options import Identify, check_count, check_names, identify_by
+from .options import Identify, check_count, check_names, identify_by, is_key
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -57,6 +57,7 @@ class Resource(Generic[T_co]):
         self.idle_timeout = idle_timeout
         self._kind = kind
         self._parameters = inspect.signature(fn)
+        self._default = _first_default(self._parameters)
         self._inner: Identify | Provided | None = None
 
     def get(self) -> T_co:
@@ -65,7 +66,7 @@ class Resource(Generic[T_co]):
         Raises:
             NotHeld: No call runs here, or it does not need this resource.
         """
-        values: dict[str, Any] = current()._resources if inside_a_call() else _here.get()
+        values = _held_here()
         if self.name not in values:
             _not_held(self.name)
         value: T_co = values[self.name]
@@ -83,15 +84,16 @@ class Resource(Generic[T_co]):
             if inner is not None:
                 stack.enter_context(registry.resource(inner.kind.name).hold(*inner.args))
             value = stack.enter_context(contextmanager(self.fn)(*args))
-            token = _here.set({**_here.get(), self.name: value})
+            before = _held_here()
+            _hold_here({**before, self.name: value})
             try:
                 yield value
             finally:
-                _here.reset(token)
+                _hold_here(before)
 
     def identity(self, args: tuple[Hashable, ...]) -> Provided:
-        """The id of what the provider makes of these arguments."""
-        inner = self._inner
+        """The id of what the provider makes of these arguments; a default that was spelled out is no other thing."""
+        args, inner = args or self._default, self._inner
         if isinstance(inner, Identify):
             made = inner(self._parameters, args, {})
             inner = made if isinstance(made, Provided) else None
@@ -106,7 +108,7 @@ class Resource(Generic[T_co]):
         try:
             self._parameters.bind(*((None,) if keyed else ()))
         except TypeError as error:
-            way_out = "leave key= out" if keyed else 'say which by key="parameter"'
+            way_out = "leave key= out" if keyed else 'say which by key="parameter" on the decorator'
             msg = f"{where}: the provider of resource {self.name!r} takes {self._parameters}: {error}; {way_out}"
             raise TypeError(msg) from None
 
@@ -116,6 +118,27 @@ class Resource(Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<Resource {self.name!r}>"
+
+
+def _held_here() -> dict[str, Any]:
+    """What the call that runs here may get; where none runs, what `hold` has acquired."""
+    return current()._resources if inside_a_call() else _here.get()
+
+
+def _hold_here(values: dict[str, Any]) -> None:
+    """From now on, this is what `get` finds here."""
+    if inside_a_call():
+        current()._resources = values
+    else:
+        _here.set(values)
+
+
+def _first_default(parameters: inspect.Signature) -> tuple[Hashable, ...]:
+    """The default of the first parameter, which says which of the resources is meant; empty if there is none."""
+    first = next(iter(parameters.parameters.values()), None)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD) or first.default is first.empty:
+        return ()
+    return (first.default,) if is_key(first.default) else ()
 
 
 def _not_held(name: str) -> NoReturn:
@@ -161,26 +184,40 @@ def _make(fn: Callable[..., Iterator[T]], *, name: str | None, options: dict[str
     where = f"@resource({name!r})"
     check_names(options, list(ResourceOptions.__annotations__), where)
     check_count(options.get("max_holders"), "max_holders", where)
-    check_count(options.get("keep", 1), "keep", where)
+    _check_keep(options.get("keep", 1), where)
     timeout = options.get("idle_timeout")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
         msg = f"{where}: idle_timeout={timeout!r} must be a number of seconds, or None for never"
         raise ValueError(msg)
     kind = Kind(name, max_holders=options.get("max_holders"), keep=options.get("keep", 1))
     made: Resource[T] = Resource(fn, name, kind, timeout)
-    if options.get("resource") is not None:
-        made._inner = _inner(made, options, where)
-    registry.register_resource(made)
+    made._inner = _inner(made, options, where)
+    before = registry.register_resource(made)
+    if before is not None:  # imported under a second module name: there is one thing to hold all the same
+        made._kind = before._kind
     return made
 
 
-def _inner(made: Resource[Any], options: dict[str, Any], where: str) -> Identify | Provided:
+def _check_keep(keep: object, where: str) -> None:
+    """Refuse what is no number of things to keep."""
+    if keep is None:
+        msg = f"{where}: keep=None must be a whole number: a slave that keeps everything fills up"
+        raise TypeError(msg)
+    check_count(keep, "keep", where)
+
+
+def _inner(made: Resource[Any], options: dict[str, Any], where: str) -> Identify | Provided | None:
     """What the provider needs itself."""
-    other = options["resource"]
+    other, key = options.get("resource"), options.get("key")
+    if other is None:
+        if key is not None:
+            msg = f"{where}: key={key!r} says which of another resource the provider needs, so it goes with resource=other"
+            raise TypeError(msg)
+        return None
     if not isinstance(other, Resource):
         msg = f"{where}: resource={other!r} must be a resource, made by @resource"
         raise TypeError(msg)
-    identify = identify_by(other, options.get("key"), where)
+    identify = identify_by(other, key, where)
     if identify is None:
         return other.identity(())
     identify.check(made._parameters)
@@ -188,7 +225,7 @@ def _inner(made: Resource[Any], options: dict[str, Any], where: str) -> Identify
 
 
 def _refuse_what_is_no_provider(fn: object) -> None:
-    if not inspect.isgeneratorfunction(inspect.unwrap(fn) if callable(fn) else fn):
+    if not inspect.isgeneratorfunction(fn):
         msg = f"@resource is for generator functions, which acquire, yield once, and release; and this is {fn!r}"
         raise TypeError(msg)
     if is_running():

@@ -378,9 +378,11 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
         traceback.print_exception(error)
     for rank, name in stuck.items():
         print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
+    code = (error and _code_of(error)) or 1
     _leave_tidily()
+    launch.tell_code(code)
     time.sleep(launch.LAST_WORDS)
-    MPI.COMM_WORLD.Abort((error and _code_of(error)) or 1)
+    MPI.COMM_WORLD.Abort(code)
     os._exit(1)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self
 from typing_extensions import Unpack
 
 from . import registry
-from .context import Context, late
+from .context import Context, here, late
 from .core.calls import PLAIN
 from .farm import Farm, is_running, running
 from .futures import Future, Futures
@@ -60,7 +60,7 @@ class Task(Generic[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the plain function, here and now."""
-        return self.fn(Context(self.name), *args, **kwargs) if self.bind else self.fn(*args, **kwargs)
+        return self.fn(here(self.name), *args, **kwargs) if self.bind else self.fn(*args, **kwargs)
 
     @overload
     def delay(self: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...

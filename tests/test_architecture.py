@@ -5,6 +5,8 @@
     errors, ids, version ◄── everything
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
+    core, transport, backoff and messages of runtime ◄── classic
+    core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -22,7 +24,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "scheduler", "slaves", "spread", "tally")}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -56,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.backlog": {"core.calls"},
     "core.slaves": {"core.calls", "core.backlog"},
     "core.prices": {"core.calls"},
+    "core.ranking": {"core.backlog"},
     "core.spread": set(),
     "core.tally": {"core.calls"},
     "core.scheduler": CORE - {"core.scheduler"},
@@ -97,9 +100,38 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         "runtime.profiled",
     },
+    # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
+    "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
+    "classic.endpoint": {"transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"},
+    "classic.world": {"guard", "launch", "transport.base", "transport.mpi", "classic.endpoint"},
+    "classic.slave": {
+        "retries",
+        *("launch", "transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"),
+        *("classic.endpoint", "classic.world"),
+    },
+    "classic.master": {"classic.endpoint", "classic.world"},
+    "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles"},
+    "cli": {"launch", "bench", "profiles", "simulator.command"},
+    # The core without MPI.
+    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
+    "simulator.workload": {"core.calls"},
+    "simulator.builtin": {"simulator.workload"},
+    "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
+    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.workload"},
+    "simulator.assignments": {"simulator.bounds"},
+    "simulator.seeds_rule": {"core.calls", "simulator.workload"},
+    "simulator.report": {"core.prices", "simulator.farm"},
+    "simulator.simulation": {
+        *("core.prices", "core.scheduler", "simulator.bounds", "simulator.farm", "simulator.report"),
+        *("simulator.seeds_rule", "simulator.workload"),
+    },
+    "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
+    "simulator.command": {
+        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
+        "simulator.workload",
+    },
 }
 
 FOR_TYPES_ALONE = {
@@ -112,16 +144,19 @@ FOR_TYPES_ALONE = {
     ("options", "resources"),
     ("registry", "resources"),
     ("registry", "tasks"),
+    ("simulator.assignments", "simulator.bounds"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-MPI = {"launch": "lazy", "guard": "lazy", "session": "lazy", "bench": "lazy", "transport.mpi": "at its top"}
+LAZY = ("launch", "guard", "session", "bench", "classic.world")
+MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
     "mpi4py": {*MPI, "handshake"},
     "cloudpickle": {"runtime.functions"},
+    "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},
     "typing_extensions": set(modules()),
 }
@@ -216,11 +251,14 @@ def test_only_one_file_knows_mpi_at_its_top() -> None:
 
 def test_whoever_imports_the_mpi_transport_does_it_lazily() -> None:
     """Else mpi4py would come with it."""
-    assert {(one.source, one.lazy) for one in inside() if one.target == "transport.mpi"} == {("session", True)}
+    assert {(one.source, one.lazy) for one in inside() if one.target == "transport.mpi"} == {
+        ("session", True),
+        ("classic.world", True),
+    }
 
 
 def test_what_comes_from_outside_is_listed() -> None:
-    """Three packages at run time, and no others; pytest where users test."""
+    """Three packages at run time, and no others; pytest where users test, matplotlib where they draw."""
     outside = {(one.target, one.source) for one in imports() if not one.inside and one.target not in sys.stdlib_module_names}
     wrong = {(target, source) for target, source in outside if source not in FROM_OUTSIDE.get(target, set())}
     assert wrong == set()
@@ -233,8 +271,16 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
 
 
 def test_the_runtime_is_reached_by_the_session_alone() -> None:
-    """Tasks and futures find the farm by a protocol, never by import."""
+    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own."""
     from_outside = {
-        one.source for one in inside() if one.target.startswith("runtime.") and not one.source.startswith("runtime")
+        one.source
+        for one in inside()
+        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic")
     }
     assert from_outside == {"session", *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime."))}
+
+
+def test_classic_takes_no_loop_of_the_runtime() -> None:
+    """It waits as the runtime waits, and uses the same numbers in its messages."""
+    taken = {one.target for one in inside() if one.source.startswith("classic.") and one.target.startswith("runtime.")}
+    assert taken == {"runtime.backoff", "runtime.messages"}

@@ -20,9 +20,14 @@ MOST_LINES, USUAL_LINES, MEDIAN_LINES = 40, 20, 7
 
 BROAD = {
     # Where code runs that is not ours.
+    ("classic.endpoint", "Endpoint.send", "Exception"): "pickling of data",
+    ("classic.slave", "_outcome", "BaseException"): "`do_work`",
+    ("classic.slave", "_result", "Exception"): "pickling of results",
     ("executor", "Executor._sent", "Exception"): "pickle hooks and key functions",
     ("futures", "Future._call_back", "Exception"): "callbacks",
     ("futures", "Future._load", "Exception"): "unpickling of results",
+    ("observe.counts", "_text_of", "Exception"): "`__str__` of ids and keys",
+    ("options", "is_key", "Exception"): "pickling and comparing of keys",
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",

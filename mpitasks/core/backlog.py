@@ -194,8 +194,6 @@ class Level:
 
     def fresh(self, is_loose: Callable[[Backlog], bool], is_open: Callable[[Provided], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
-        if len(self.backlogs) == 1:  # most tasks need no resource: spare them the look
-            return self.plain if self.plain.count else None
         found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or head.id < found[0]):
@@ -206,8 +204,6 @@ class Level:
         self, is_held: Callable[[Backlog], bool], is_loose: Callable[[Backlog], bool], is_kept: Callable[[Provided], bool]
     ) -> Backlog | None:
         """The backlog with the oldest call whose resource an idle slave holds, or whose gate one alone can pass."""
-        if len(self.backlogs) == 1:
-            return None
         found = self._older(self._sticky.first(is_held), is_loose, is_kept)
         return found[1] if found else None
 
@@ -234,10 +230,29 @@ class Level:
 class Queue:
     """One task's waiting calls, its limit, and what is known of its calls."""
 
-    __slots__ = ("levels", "max_slaves", "mean", "name", "order", "owed", "running", "served", "waiting", "weight")
+    __slots__ = (
+        *(
+            "levels",
+            "max_slaves",
+            "mean",
+            "name",
+            "number",
+            "order",
+            "owed",
+            "ranked",
+            "running",
+            "served",
+            "waiting",
+            "weight",
+        ),
+    )
 
-    def __init__(self, name: str, max_slaves: int | None, weight: float) -> None:
+    def __init__(self, name: str, max_slaves: int | None, weight: float, number: int) -> None:
         self.name = name
+        self.number = number
+        """Tells entries of the ranking apart, and decides nothing."""
+        self.ranked: Entry | None = None
+        """Its best entry in the ranking."""
         self.max_slaves = max_slaves
         self.weight = weight
         self.levels: dict[int, Level] = {}
@@ -265,6 +280,8 @@ class Queue:
 
     def top_priority(self) -> int:
         """The highest priority at which a call waits."""
+        if len(self.order) == 1:
+            return self.order[0]
         return next(level.priority for level in self.busy_levels())
 
     def level(self, priority: int) -> Level:
@@ -291,3 +308,7 @@ class Queue:
         """Take in how long a call takes."""
         # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
         self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)
+
+
+Entry = tuple[int, float, float, int, int, Queue]
+"""Of the ranking: priority downwards, share, service so far, age or 0, number of the queue."""

@@ -86,7 +86,7 @@ def surplus(held: Iterable[Hashable], keep: int) -> list[Hashable]:
             needed.update(chain_of(resource))
         else:
             dropped.append(resource)
-    return dropped[::-1]
+    return [one for one in reversed(dropped) if one not in needed]
 
 
 class State(IntEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import Any
 
 from .calls import Provided, kind_of
 
@@ -43,6 +44,38 @@ class Prices:
         """Seconds to acquire this for a call of that queue; None while nothing like it was measured."""
         price = self._of_resource.get(_key(queue, resource))
         return self._of_kind.get(_kind(queue, resource)) if price is None else price
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as lists, strings and numbers; without resources whose ids are anything else."""
+        return {
+            "calls": self.calls,
+            "kinds": [[*kind, seconds] for kind, seconds in self._of_kind.items()],
+            "resources": [[*key, seconds] for key, seconds in self._of_resource.items() if _is_plain(key)],
+        }
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any]) -> Prices:
+        """What `plain` gave, perhaps by way of JSON.
+
+        Raises:
+            KeyError: That is something else.
+            TypeError: As above.
+            ValueError: As above.
+        """
+        prices = cls()
+        prices.calls.update({name: float(seconds) for name, seconds in data["calls"].items()})
+        prices._of_kind.update({(what, name): float(seconds) for what, name, seconds in data["kinds"]})
+        prices._of_resource.update({(queue, _hashable(one)): float(seconds) for queue, one, seconds in data["resources"]})
+        return prices
+
+
+def _is_plain(value: object) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, str | int | float | None)
+
+
+def _hashable(value: Any) -> Hashable:  # noqa: ANN401  whatever JSON holds
+    """JSON has lists where there were tuples."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _averaged(before: float | None, seconds: float) -> float:

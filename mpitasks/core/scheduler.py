@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import islice
+from itertools import groupby, islice
 from math import inf
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
 from .prices import Prices
+from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
 from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
@@ -101,6 +102,8 @@ class Looks(NamedTuple):
 class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
+    _most_alarms = 64
+
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
         self._rules = rules or Rules()
         self.prices = prices or Prices()
@@ -112,10 +115,11 @@ class Scheduler:
         self._idle = IdleSlaves(self._rules.keep)
         self._demand: dict[str, Queue] = {}
         """Queues in which calls wait."""
+        self._ranking = Ranking()
         self._deep: dict[Queue, dict[Rank, Slave]] = {}
-        """Slaves with calls that wait behind another in the window, the one without progress for longest first."""
         self._deep_held: dict[Queue, dict[Rank, Slave]] = {}
-        """The same, where those calls need a resource."""
+        """Slaves with calls that wait behind another, the one without progress for longest first; these: for a resource."""
+        self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
@@ -125,7 +129,6 @@ class Scheduler:
         """Where calls wait for others that need this one: in how many backlogs, by level and gate."""
         self._alarms: list[tuple[float, CallId, Backlog]] = []
         """When to look whether a call has waited too long for a holder."""
-        self._most_alarms = 64
         self._untimed: list[Backlog] = []
         """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
         self._occupied: dict[Provided, dict[Rank, Slave]] = {}
@@ -147,7 +150,7 @@ class Scheduler:
     def queue_defined(self, name: str, *, max_slaves: int | None = None, weight: float = 1.0) -> None:
         """There is a task of that name; a second definition changes nothing."""
         if name not in self._queues:
-            queue = self._queues[name] = Queue(name, max_slaves, weight)
+            queue = self._queues[name] = Queue(name, max_slaves, weight, len(self._queues))
             queue.mean = self.prices.calls.get(name)
             self.tally.queues[name] = OfQueue()
 
@@ -210,7 +213,7 @@ class Scheduler:
             slave.window.pop(call_id).state = ENDED
         self.unfinished -= len(calls)
         if slave.queue is not None:
-            self._learn(slave, slave.queue, [seconds for seconds in took.values() if seconds is not None])
+            self._learn(slave, slave.queue, took.values())
         self._progress(slave, now)
         if not slave.window and slave.queue is not None:
             self._freed(slave)
@@ -281,7 +284,7 @@ class Scheduler:
             self._idle.remove(slave)
         else:
             self._left(slave.queue)
-            slave.deep.pop(rank, None)
+            self._shallow(slave)
             self._progressed.pop(rank, None)
         for resource in list(slave.holds):
             self._drop(slave, resource)
@@ -317,7 +320,7 @@ class Scheduler:
     @property
     def has_idle(self) -> bool:
         """Whether a slave has nothing to do."""
-        return len(self._idle) > 0
+        return self._idle.count > 0
 
     def learned(self) -> Prices:
         """What was learned so far, for the scheduler of a later run."""
@@ -352,12 +355,13 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
-        orders.extend(self._assignments())
-        if self._demand and len(self._idle):
-            orders.extend(self._review())
+        if self._idle.count and self._demand:
+            self._assign_all(orders)
+            if self._demand and self._idle.count:
+                self._review(orders)
         if self._progressed:
             orders.extend(self._refills())
-        if 0 < len(self._idle) < len(self._slaves):
+        if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
         if self._untimed:
             self._start_waits()
@@ -366,22 +370,22 @@ class Scheduler:
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
         due = self._alarms[0][0] if self._alarms else inf
-        if self._demand and len(self._idle):
+        if self._demand and self._idle.count:
             due = min(due, self._review_at)
-        if 0 < len(self._idle) < len(self._slaves):
+        if 0 < self._idle.count < len(self._slaves):
             for late_at, _ in self._late_ones():
                 due = min(due, late_at)
         return due
 
     # ---------------------------------------------------------------- choosing
 
-    def _assignments(self) -> Iterator[Send]:
+    def _assign_all(self, orders: list[Order]) -> None:
         """Give calls to idle slaves, while there are both."""
-        while self._demand and len(self._idle):
+        while self._demand and self._idle.count:
             order = (self._pay() if self._owed else None) or self._assign()
             if order is None:
                 return
-            yield order
+            orders.append(order)
 
     def _assign(self) -> Send | None:
         """Give the most deserving call to the best idle slave."""
@@ -389,13 +393,24 @@ class Scheduler:
         if level is None:
             return None
         self._virtual = level.queue.served
+        if len(level.backlogs) == 1:  # most tasks need no resource: spare them the looks
+            return self._grant(self._idle.pick(self._wanted, self._needed), level.plain, PLAIN_CALL)
         sticky, fresh = self._sticky(level), self._fresh(level)
-        if sticky is not None and not (fresh is not None and self._waited_long(fresh, sticky)):
+        if sticky is not None:
             slave = self._ready(sticky)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
+            if fresh is None or not self._waited_long(fresh, sticky, slave):
+                return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
-        return self._grant(self._idle.pick(self._wanted, self._needed), fresh, self._why_fresh(fresh))
+        return self._grant(self._pick(fresh.resource), fresh, self._why_fresh(fresh))
+
+    def _pick(self, resource: Hashable) -> Slave:
+        """The idle slave to acquire this: one that has what it needs, unless its own is wanted; or any."""
+        for inner in reversed(list(self._inner(resource))) if isinstance(resource, Provided) else ():
+            slave = self._idle.holder(inner)
+            if slave is not None and not any(held in self._wanted for held in slave.holds):
+                return slave
+        return self._idle.pick(self._wanted, self._needed)
 
     def _why_fresh(self, backlog: Backlog) -> str:
         """Why any slave may take the next call of this backlog."""
@@ -449,26 +464,24 @@ class Scheduler:
 
     def _best_level(self) -> Level | None:
         """The level whose turn it is, among those with a call that an idle slave may take."""
-        best: Level | None = None
-        home = self._idle.last().came_from if len(self._demand) > 1 else None
-        for queue in self._demand.values():
-            level = None if queue.is_full else self._runnable(queue)
-            if level is not None and (best is None or self._precedes(level, best, home)):
-                best = level
-        return best
+        if len(self._demand) == 1:  # most programs have one: spare them the ranking
+            return self._open_level(next(iter(self._demand.values())))
+        best = self._ranking.first(self._open_level, self._age)
+        home = self._idle.last().came_from
+        if best is None or home is None or home is best.queue:
+            return best
+        own = self._open_level(home)
+        return own if own is not None and self._stays(own, best) else best
 
-    def _precedes(self, one: Level, other: Level, home: Queue | None) -> bool:
-        """Priority, then fair share, then the slave's own queue for a turn, then service so far, then age."""
-        if one.priority != other.priority:
-            return one.priority > other.priority
-        mine, its = one.queue, other.queue
-        if mine.share != its.share:
-            return mine.share < its.share
-        if home is mine:
-            return mine.served - its.served <= self._rules.turn
-        if home is its:
-            return its.served - mine.served > self._rules.turn
-        return (mine.served, self._age(one)) < (its.served, self._age(other))
+    def _stays(self, own: Level, best: Level) -> bool:
+        """A slave goes on with the queue that it comes from: that is equal to the best, and not ahead by a turn."""
+        mine, its = own.queue, best.queue
+        is_equal = own.priority == best.priority and mine.share == its.share
+        return is_equal and mine.served - its.served <= self._rules.turn
+
+    def _open_level(self, queue: Queue) -> Level | None:
+        """The level of that queue with a call that an idle slave may take now."""
+        return None if queue.is_full or not queue.waiting else self._runnable(queue)
 
     def _age(self, level: Level) -> CallId:
         """The id of the oldest call of that level that an idle slave may take."""
@@ -477,18 +490,21 @@ class Scheduler:
 
     def _runnable(self, queue: Queue) -> Level | None:
         """The highest level of that queue with a call that an idle slave may take."""
-        for level in queue.busy_levels():
+        levels = queue.busy_levels() if len(queue.order) > 1 else queue.levels.values()
+        for level in levels:
             if level.plain.count or self._sticky(level) or self._fresh(level):
                 return level
         return None
 
     def _fresh(self, level: Level) -> Backlog | None:
         """The backlog of that level with the oldest call that any slave may take."""
+        if len(level.backlogs) == 1:  # most tasks need no resource: spare them the look
+            return level.plain if level.plain.count else None
         return level.fresh(self._is_loose, self._is_open)
 
     def _sticky(self, level: Level) -> Backlog | None:
         """The same, for some idle slaves only: by what they hold."""
-        return level.sticky(self._is_held, self._is_loose, self._is_kept)
+        return level.sticky(self._is_held, self._is_loose, self._is_kept) if len(level.backlogs) > 1 else None
 
     def _is_loose(self, backlog: Backlog) -> bool:
         """Any slave that its gate lets through may take its next call: nobody holds its resource, or it waited long enough."""
@@ -513,11 +529,9 @@ class Scheduler:
         return self._idle.holder(exhausted[-1]) if exhausted else None
 
     def _ready(self, backlog: Backlog) -> Slave | None:
-        """The idle slave for a call of this backlog, by what it holds."""
+        """The idle slave for the next call of this backlog, by what it holds, where others may not run it."""
         slave = self._idle.holder(backlog.resource)
-        if slave is None and backlog.gate is not None and self._is_loose(backlog):
-            return self._keeper(backlog.gate)
-        return slave
+        return self._keeper(backlog.gate) if slave is None and backlog.gate is not None else slave
 
     def _is_exhausted(self, resource: Hashable) -> bool:
         """As many slaves as may hold this resource do."""
@@ -525,15 +539,17 @@ class Scheduler:
             return False
         return len(self._occupied.get(resource, ())) >= resource.kind.max_holders
 
-    def _waited_long(self, backlog: Backlog, sticky: Backlog) -> bool:
-        """A call behind what slaves hold has waited long enough to go before it."""
+    def _waited_long(self, backlog: Backlog, sticky: Backlog, slave: Slave) -> bool:
+        """A call behind what this slave holds has waited long enough, and that was held long enough, to go before it."""
         mine, its = backlog.head(), sticky.head()
         older = mine is not None and its is not None and mine.id < its.id
-        return older and self._now - backlog.since > self._rules.patience
+        # Else, once much has waited for long, each slave would acquire anew for each call.
+        since = backlog.since if backlog.resource is PLAIN else max(backlog.since, slave.took_up_at)
+        return older and self._now - since > self._rules.patience
 
     # ---------------------------------------------------------------- what others hold
 
-    def _review(self) -> Iterator[Send]:
+    def _review(self, orders: list[Order]) -> None:
         """Let idle slaves acquire what others hold, where that ends the waiting calls sooner."""
         if not self.prices or not self._holders:
             self._review_at = inf
@@ -547,16 +563,30 @@ class Scheduler:
         self._credit, self._review_at = 0, inf
         backlogs = self._spread()
         if backlogs:
-            yield from self._assignments()
+            self._assign_all(orders)
         for backlog in backlogs:
             backlog.extra = 0
 
     def _spread(self) -> list[Backlog]:
-        """The backlogs that further slaves may take from now."""
-        spare = len(self._idle)
+        """The backlogs that further slaves may take from now: in each queue up to its share, beyond where none lacks any."""
+        by_share = sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share))
+        for _, peers in groupby(by_share, Queue.top_priority):
+            queues = list(peers)
+            chosen = self._spread_over(queues, len(self._slaves) / sum(queue.weight for queue in queues))
+            # What a queue needs is not known before a call has ended: until then, others leave it its share.
+            if not chosen and all(queue.mean is not None or queue.is_full for queue in queues):
+                chosen = self._spread_over(queues, inf)
+            if chosen:
+                return chosen
+        return []
+
+    def _spread_over(self, queues: Iterable[Queue], a_share: float) -> list[Backlog]:
+        """The backlogs that further slaves may take, so many in a queue for each unit of its weight."""
+        spare = self._idle.count
         chosen: list[Backlog] = []
-        for queue in sorted(self._demand.values(), key=lambda one: (-one.top_priority(), one.share)):
-            slaves = spare if queue.max_slaves is None else min(spare, queue.max_slaves - queue.running)
+        for queue in queues:
+            most = min(a_share * queue.weight, inf if queue.max_slaves is None else queue.max_slaves)
+            slaves = int(min(spare, most - queue.running + 1 - 1e-9))
             if queue.mean is None or slaves < 1:
                 continue
             priced = self._priced(queue, queue.mean)
@@ -565,7 +595,6 @@ class Scheduler:
                 backlog.extra += 1
                 self._loosen(backlog)
                 chosen.append(backlog)
-                spare -= 1
         return chosen
 
     def _priced(self, queue: Queue, mean: float) -> list[tuple[Backlog, Load]]:
@@ -617,7 +646,7 @@ class Scheduler:
         head = backlog.head()
         if head is not None and head.chunk:
             return head.chunk
-        if queue.mean is None:
+        if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
         return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
 
@@ -632,9 +661,10 @@ class Scheduler:
         """Fill the window of that slave from that backlog."""
         queue, came_from = backlog.level.queue, slave.came_from
         most = self._window_size(queue, backlog) - len(slave.window)
-        head = backlog.head()
-        if not (head is not None and head.chunk):
-            most = min(most, self._even(queue))
+        if most > 1:
+            head = backlog.head()
+            if not (head is not None and head.chunk):
+                most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
         if slave.queue is None:
             self._idle.remove(slave)
@@ -649,12 +679,12 @@ class Scheduler:
             call.attempt += 1
             slave.window[call.id] = call
         self._progress(slave, self._now)
-        backlog.extra = max(0, backlog.extra - 1)
+        if backlog.extra:
+            backlog.extra -= 1
         self._settle(backlog)
         lent_from = came_from.name if came_from is not None and came_from is not queue else ""
-        self.tally.decided(
-            Decision(self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from)
-        )
+        decision = self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from
+        self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
 
     def _refills(self) -> Iterator[Send]:
@@ -665,14 +695,14 @@ class Scheduler:
             if queue is None or slave.asked_back or not queue.waiting:
                 continue
             backlog = self._continues(slave, queue)
-            if backlog is not None and len(slave.window) <= self._window_size(queue, backlog) // 2:
+            if backlog is not None:
                 yield self._grant(slave, backlog, PLAIN_CALL if backlog.resource is PLAIN else STICKY)
 
     def _continues(self, slave: Slave, queue: Queue) -> Backlog | None:
-        """The backlog that this slave would be given again, were it idle."""
+        """The backlog that this slave would be given again, were it idle; None too while its window is more than half full."""
         level = next(queue.busy_levels())
         backlog = level.backlogs.get(slave.resource)
-        if backlog is None or not backlog.count:
+        if backlog is None or not backlog.count or len(slave.window) > self._window_size(queue, backlog) // 2:
             return None
         exhausted = [held for held in slave.holds if self._is_exhausted(held)]
         if exhausted:
@@ -686,7 +716,7 @@ class Scheduler:
         if backlog is level.plain:
             if fresh is not backlog or any(held in level.backlogs for held in slave.holds):
                 return None
-        elif fresh is not None and self._waited_long(fresh, backlog):
+        elif fresh is not None and self._waited_long(fresh, backlog, slave):
             return None
         return None if any(self._would_win(other, level) for other in self._rivals(slave, queue)) else backlog
 
@@ -697,10 +727,9 @@ class Scheduler:
         return [level for level in levels if level.queue is queue or not level.queue.is_full]
 
     def _rivals(self, slave: Slave, queue: Queue) -> Iterator[Level]:
-        """The levels of other queues that could give calls to this slave, were it idle."""
-        for other in self._demand.values():
-            if other is not queue and not other.is_full and (level := self._runnable(other)) is not None:
-                yield level
+        """The levels of other queues that could give calls to this slave, were it idle: the best, and what waits for it."""
+        if len(self._demand) > 1 and (best := self._ranking.first(self._open_level, self._age, without=queue)) is not None:
+            yield best
         # What waits for this slave alone is not runnable yet.
         for resource in slave.holds:
             for level in self._waiting_for(resource, queue):
@@ -722,12 +751,14 @@ class Scheduler:
         for late_at, slave in self._late_ones():
             if late_at <= self._now:
                 slave.asked_back = True
-                del slave.deep[slave.rank]
+                self._shallow(slave)
                 yield TakeBack(slave.rank)
 
     def _late_ones(self) -> list[tuple[float, Slave]]:
         """Slaves with waiting windows that an idle slave could run, and when to ask them for those."""
         late: list[tuple[float, Slave]] = []
+        if not self._deep_slaves:
+            return late
         # The first few of each queue stand for all: the others have made progress later.
         for queue, slaves in self._deep.items():
             if slaves and not queue.is_full:
@@ -796,7 +827,9 @@ class Scheduler:
         backlog.since = self._now
         self._untimed.append(backlog)
         backlog.overdue = False
-        if backlog.resource is not PLAIN:
+        if backlog.resource is PLAIN:
+            self._ranking.improved(backlog.level.queue, backlog.level.priority)
+        else:
             self._offer_head(backlog)
 
     def _offer_head(self, backlog: Backlog) -> None:
@@ -806,7 +839,7 @@ class Scheduler:
         if self._is_loose(backlog):
             self._loosen(backlog)
         if self._is_held(backlog):
-            backlog.level.offer_sticky(backlog)
+            self._offer_sticky(backlog)
         for resource in chain_of(backlog.resource):
             if self._is_exhausted(resource):
                 self._owed[resource] = None
@@ -814,6 +847,7 @@ class Scheduler:
     def _loosen(self, backlog: Backlog) -> None:
         """Any slave that the gate of this backlog lets through may take its next call."""
         backlog.level.offer_fresh(backlog)
+        self._ranking.improved(backlog.level.queue, backlog.level.priority)
         for resource in chain_of(backlog.gate) if backlog.gate is not None else ():
             if self._is_exhausted(resource):
                 self._owed[resource] = None
@@ -888,9 +922,15 @@ class Scheduler:
     def _progress(self, slave: Slave, now: float) -> None:
         """That slave has shown life."""
         slave.progress_at = self._now = now
-        slave.deep.pop(slave.rank, None)
+        self._shallow(slave)
         if len(slave.window) > 1 and not slave.asked_back:
             slave.deep[slave.rank] = slave
+            self._deep_slaves += 1
+
+    def _shallow(self, slave: Slave) -> None:
+        """Nothing in the window of that slave waits so that it could be asked back."""
+        if slave.deep.pop(slave.rank, None) is not None:
+            self._deep_slaves -= 1
 
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
@@ -905,6 +945,7 @@ class Scheduler:
     def _left(self, queue: Queue) -> None:
         """A slave more may run that task."""
         queue.running -= 1
+        self._improved(queue)
         if queue.owed:
             self._owed.update(queue.owed)
             queue.owed.clear()
@@ -912,39 +953,53 @@ class Scheduler:
     def _is_idle(self, slave: Slave) -> None:
         """A slave may take calls; some may have waited for it."""
         self._idle.add(slave)
-        self._offer_held(slave)
+        if slave.holds:
+            self._offer_held(slave)
 
     def _offer_held(self, slave: Slave) -> None:
         """What waited for an idle slave may go there."""
         for resource in slave.holds:
             for backlog in self._wanted.get(resource, ()):
-                backlog.level.offer_sticky(backlog)
+                self._offer_sticky(backlog)
+            self._gate_moved(resource)
             if self._is_exhausted(resource):
                 self._owed[resource] = None
 
-    def _learn(self, slave: Slave, queue: Queue, seconds: list[float]) -> None:
-        """Take in how long calls took; the first one with a plain id tells what it costs to take that up."""
-        counts = self.tally.slaves[slave.rank]
+    def _learn(self, slave: Slave, queue: Queue, seconds: Iterable[float | None]) -> None:
+        """Take in how long calls took, if they began."""
+        ended, begun, used = 0, 0, 0.0
         for each in seconds:
-            queue.served += each / queue.weight
-            was_taking, slave.taking = slave.taking, False
-            slave.before = None
-            if was_taking and not isinstance(slave.resource, Provided):
-                slave.first = queue, slave.resource, each
+            ended += 1
+            if each is None:
                 continue
-            if slave.first is not None and slave.first[:2] == (queue, slave.resource):
-                self.prices.learn(queue.name, slave.resource, slave.first[2] - each)
-                slave.first = None
-            queue.learn(each)
-        used = sum(seconds)
-        counts.calls += len(seconds)
-        counts.seconds += used
-        self.tally.queues[queue.name].took(len(seconds), used)
+            begun += 1
+            used += each
+            if slave.resource is PLAIN or not self._learn_price(slave, queue, each):
+                queue.learn(each)
+        queue.served += used / queue.weight
+        self.tally.slaves[slave.rank].took(begun, used)
+        self.tally.queues[queue.name].took(ended, used)
+
+    def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
+        """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""
+        was_taking, slave.taking = slave.taking, False
+        slave.before = None
+        if was_taking and not isinstance(slave.resource, Provided):
+            slave.first = queue, slave.resource, seconds
+            return True
+        if slave.first is not None and slave.first[:2] == (queue, slave.resource):
+            self.prices.learn(queue.name, slave.resource, slave.first[2] - seconds)
+            slave.first = None
+        return False
 
     def _take_up(self, slave: Slave, resource: Hashable) -> None:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
         slave.before = dict(slave.holds), dict(slave.occupies)
         slave.taking = resource not in slave.holds
+        if slave.holds and next(reversed(slave.holds)) == resource and getattr(resource, "inner", None) is None:
+            return  # it was the last one in use, and stays it
+        if slave.taking:
+            slave.took_up_at = self._now
         if slave.taking and not isinstance(resource, Provided):
             self.tally.resource(resource).acquisitions += 1
         for one in chain_of(resource):
@@ -1008,6 +1063,22 @@ class Scheduler:
         for backlog in self._wanted.get(resource, ()):
             if self._is_loose(backlog):
                 self._loosen(backlog)
+        self._gate_moved(resource)
+
+    def _gate_moved(self, resource: Hashable) -> None:
+        """What needs this besides its own resource may go on."""
+        for level, _ in self._needed.get(resource, ()):
+            self._ranking.improved(level.queue, level.priority)
+
+    def _offer_sticky(self, backlog: Backlog) -> None:
+        """An idle slave holds what this backlog needs."""
+        backlog.level.offer_sticky(backlog)
+        self._ranking.improved(backlog.level.queue, backlog.level.priority)
+
+    def _improved(self, queue: Queue) -> None:
+        """A slave less runs calls of this queue: it deserves one the more."""
+        if queue.waiting:
+            self._ranking.improved(queue, queue.top_priority())
 
     def _reconcile(self, slave: Slave, held: list[Provided]) -> None:
         """What a slave says that it holds is true, but for what its window will make it acquire."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from itertools import islice
+from math import inf
 
 from ..ids import CallId, Rank
 from .backlog import Queue
@@ -26,6 +27,7 @@ class Slave:
         "rank",
         "resource",
         "taking",
+        "took_up_at",
         "window",
     )
 
@@ -47,6 +49,8 @@ class Slave:
         """What it held and occupied before it was sent its window; None once it is known to have begun that."""
         self.taking = False
         """It has taken up the resource of its window, and given no outcome since."""
+        self.took_up_at = -inf
+        """When it last took up a resource that it did not hold."""
         self.first: tuple[Queue, Hashable, float] | None = None
         """The plain id taken up last, in whose call, and its seconds; None once a later one of the same was compared."""
         self.deep: dict[Rank, Slave] = {}
@@ -67,18 +71,19 @@ class IdleSlaves:
         self._holding: dict[Rank, Slave] = {}
         """Idle slaves that hold all they can."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
-
-    def __len__(self) -> int:
-        return len(self._spare) + len(self._holding)
+        self.count = 0
+        """How many there are: an attribute, since each decision asks several times."""
 
     def add(self, slave: Slave) -> None:
         """This slave has ended its last call."""
+        self.count += 1
         (self._holding if len(slave.holds) >= self._keep else self._spare)[slave.rank] = slave
         for resource in slave.holds:
             self._holders.setdefault(resource, {})[slave.rank] = slave
 
     def remove(self, slave: Slave) -> None:
         """This slave is given calls, or is gone."""
+        self.count -= 1
         if self._spare.pop(slave.rank, None) is None:
             self._holding.pop(slave.rank, None)
         for resource in slave.holds:

@@ -8,7 +8,7 @@
                                    ──► no more than it takes to come close to the best that all of them could do
 
 A further holder has to acquire first: that is work too, so the finish becomes (work + price) / (holders + 1), which is
-sooner only while the price is below the finish.
+sooner only while the price is below the finish; and that it then stays, however many acquire.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def spread(loads: Sequence[Load], slaves: int) -> list[int]:
     given: list[int] = []
     finishes = [-heap[0][0]] if heap else [inf]
     while heap and len(given) < slaves:
-        finish, place, load = heap[0]
-        if load.most < 1 or load.price >= -finish:
+        _, place, load = heap[0]
+        if load.most < 1:
             break
         more = Load(load.work + load.price, load.holders + 1, load.price, load.most - 1)
         heapreplace(heap, (-more.finish, place, more))

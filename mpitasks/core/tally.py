@@ -82,6 +82,11 @@ class OfSlave:
     moves: int = 0
     """How often it came from one queue to another."""
 
+    def took(self, calls: int, seconds: float) -> None:
+        """So many calls have ended."""
+        self.calls += calls
+        self.seconds += seconds
+
 
 @dataclass(slots=True)
 class OfResource:

@@ -11,13 +11,15 @@ Everything here runs in the slave's main thread, where the calls run; `held` alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from .. import registry
+from ..context import Context, enter, leave
 from ..core.calls import Provided, chain_of, surplus
+from ..ids import Rank
 from .messages import Named
 
 _logger = logging.getLogger("mpitasks")
@@ -27,11 +29,13 @@ _END = object()
 class _Holding:
     """A provider between its yield and its end."""
 
-    __slots__ = ("generator", "idle_timeout", "used_at", "value")
+    __slots__ = ("generator", "idle_timeout", "inner", "used_at", "value")
 
-    def __init__(self, generator: Iterator[Any], value: object, idle_timeout: float | None) -> None:
+    def __init__(self, generator: Generator[Any], value: object, inner: dict[str, Any], idle_timeout: float | None) -> None:
         self.generator = generator
         self.value = value
+        self.inner = inner
+        """What the provider needs itself, by name: its release may use that too."""
         self.idle_timeout = inf if idle_timeout is None else idle_timeout
         self.used_at = perf_counter()
 
@@ -39,7 +43,8 @@ class _Holding:
 class Keeper:
     """What one slave holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, rank: Rank) -> None:
+        self._rank = rank
         self._holdings: dict[Provided, _Holding] = {}
         """In the order of acquisition."""
         self._used: dict[Provided, None] = {}
@@ -69,7 +74,7 @@ class Keeper:
             for one in chain:
                 if one not in self._holdings:
                     began = perf_counter()
-                    self._holdings[one] = _acquire(one)
+                    self._holdings[one] = _acquire(one, values)
                     acquired.append((_named(one), perf_counter() - began))
                 self._used.pop(one, None)
                 self._used[one] = None
@@ -103,7 +108,11 @@ class Keeper:
         gone = [one for one in reversed(self._holdings) if one in some]
         for one in gone:
             del self._used[one]
+            context = Context("", self._rank)
+            context._resources = self._holdings[one].inner
+            token = enter(context)
             _end(one, self._holdings.pop(one))
+            leave(token)
         self._changed()
         return bool(gone)
 
@@ -111,19 +120,21 @@ class Keeper:
         held = tuple(map(_named, self._used))
         if held != self.held:
             self.held = held
-        self.due = min((holding.used_at + holding.idle_timeout for holding in self._holdings.values()), default=inf)
+        pinned = {one.inner for one in self._holdings}
+        idle = [holding.used_at + holding.idle_timeout for one, holding in self._holdings.items() if one not in pinned]
+        self.due = min(idle, default=inf)
 
 
 def _named(one: Provided) -> Named:
     return one.kind.name, one.args
 
 
-def _acquire(one: Provided) -> _Holding:
+def _acquire(one: Provided, inner: dict[str, Any]) -> _Holding:
     """Run a provider up to its yield."""
     mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     try:
         provider = registry.resource(one.kind.name)
-        generator = provider.fn(*one.args)
+        generator = cast("Generator[Any]", provider.fn(*one.args))
         value = next(generator, _END)
     except BaseException as error:
         error.add_note(f"while acquiring resource {one!r}")
@@ -131,7 +142,7 @@ def _acquire(one: Provided) -> _Holding:
     if value is _END:
         msg = f"the provider of resource {one!r} ended without a yield: it has to acquire, yield once, and release"
         raise RuntimeError(msg)
-    return _Holding(generator, value, provider.idle_timeout)
+    return _Holding(generator, value, dict(inner), provider.idle_timeout)
 
 
 def _end(one: Provided, holding: _Holding) -> None:
@@ -140,5 +151,6 @@ def _end(one: Provided, holding: _Holding) -> None:
     try:
         if next(holding.generator, _END) is not _END:
             _logger.error("the provider of resource %r yielded a second time instead of ending", one)
+            holding.generator.close()
     except BaseException:
         _logger.exception("releasing resource %r failed", one)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import iscoroutine
 from time import perf_counter
+from types import FrameType
 from typing import Any
 
 from .. import output, registry
@@ -40,6 +41,8 @@ TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
 MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
+
+_HERE = __name__.rpartition(".")[0] + "."
 
 
 class Slave:
@@ -62,10 +65,10 @@ class Slave:
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
         self._stopped: set[CallId] = set()
-        self._keeper = Keeper()
+        self._keeper = Keeper(self.rank)
         self._acquired: list[tuple[Named, float]] = []
-        self._held: Sequence[Named] = ()
-        """What the master knows of the keeper."""
+        self._held: Sequence[Named] | None = ()
+        """What the master knows of the keeper; None: something else, that it expected of a call which failed to acquire it."""
         self._draining = self._leaving = False
         self._begun = 0
         self._runner: asyncio.Runner | None = None
@@ -205,7 +208,7 @@ class Slave:
             if self._begun == seen:
                 while self._receive():
                     pass
-                if self._outbox or self.records:
+                if self._outbox or self.records or self._held is not self._keeper.held:
                     self._report()
             seen = self._begun
 
@@ -220,6 +223,9 @@ class Slave:
         self._begun += 1
         outcome = self._run(call)
         self._outbox.append(outcome)
+        if outcome[2] is None:
+            with self._wire:
+                self._held = None  # not before the outcome is there: a report without it would not undo the expectation
         if not isinstance(outcome[3], bytes):
             self._finish_sending()
         elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
@@ -339,6 +345,11 @@ def _failure_of(error: BaseException, note: str) -> tuple[Failure, wire.Payload]
 def _without_our_frames(error: BaseException) -> BaseException:
     """The traceback from the first frame that is the user's."""
     traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None and traceback.tb_frame.f_globals.get("__name__") == __name__:
+    while traceback is not None and traceback.tb_next is not None and _is_ours(traceback.tb_frame):
         traceback = traceback.tb_next
     return error.with_traceback(traceback)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.startswith(_HERE)

@@ -32,5 +32,9 @@ class Transport(Protocol):
         """The next packet that has arrived whole, if any; drives what is under way."""
 
     @property
+    def receiving(self) -> bool:
+        """Whether a packet has arrived in part, so that it is worth to go on receiving."""
+
+    @property
     def sending(self) -> bool:
         """Whether a send is still under way."""

@@ -15,7 +15,7 @@ class LocalTransport:
     def __init__(self, rank: Rank, inboxes: list[deque[Arrival]]) -> None:
         self.rank = rank
         self.size = len(inboxes)
-        self.sending = False
+        self.sending = self.receiving = False
         self._inboxes = inboxes
 
     def send(self, rank: Rank, packet: Packet) -> None:

@@ -10,6 +10,7 @@ import pytest
 import mpitasks
 from mpitasks import farm as the_farm
 from mpitasks import registry
+from mpitasks.runtime import keeper, slave
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def threads() -> Run:
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
     monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))
+    monkeypatch.setattr(registry, "_resources", dict(registry._resources))
 
 
 class Recorder:
@@ -55,6 +57,25 @@ def recorder() -> Iterator[Recorder]:
     the_farm.bind(recorder)
     yield recorder
     the_farm.unbind()
+
+
+class Clock:
+    """The real one, and seconds that providers say they have taken."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.extra = real, 0.0
+
+    def __call__(self) -> float:
+        return float(self.real()) + self.extra
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of slaves and their keepers."""
+    clock = Clock(slave.perf_counter)
+    monkeypatch.setattr(slave, "perf_counter", clock)
+    monkeypatch.setattr(keeper, "perf_counter", clock)
+    return clock
 
 
 _fresh = pytest.fixture(autouse=True)(tasks.fresh)

@@ -625,3 +625,26 @@ def test_after_orders_calls_without_data(threads: Run) -> None:
 def test_after_takes_what_map_gives(farm: Run) -> None:
     """And futures that have ended."""
     assert farm(lambda: add.options(after=add.map([1, 2])).delay(3).result()) == 4
+
+
+@task("test.calls.inner", bind=True)
+def inner(ctx: mpitasks.Context) -> tuple[str, int, int]:
+    """Tell what the context knows."""
+    return ctx.task_name, ctx.rank, ctx.attempt
+
+
+@task("test.calls.outer")
+def outer() -> tuple[tuple[str, int, int], int]:
+    """Call a bound task plainly, on a slave."""
+    return inner(), mpitasks.current().rank
+
+
+def test_a_bound_task_called_plainly_inside_a_call_is_where_that_call_is(farm: Run) -> None:
+    """Its context knows the slave; plainly on the master, it knows the master."""
+
+    def main() -> tuple[Any, Any]:
+        return outer.delay().result(), inner()
+
+    (inside, rank), plain = farm(main)
+    assert (inside, plain) == (("test.calls.inner", rank, 1), ("test.calls.inner", 0, 1))
+    assert rank > 0

@@ -23,6 +23,7 @@ ALSO = {
     "NotHeld": LookupError,
     "EncodeError": pickle.PicklingError,
     "ResultTimeout": TimeoutError,
+    "SlaveNotReady": RuntimeError,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -160,3 +162,15 @@ def test_in_a_batch_job_the_hosts_decide_how_many_fit(monkeypatch: pytest.Monkey
     monkeypatch.setattr(launch.os, "geteuid", lambda: 1000)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     assert launch._flags(Library("Open MPI"), 64) == ([], {}, [])
+
+
+@pytest.mark.parametrize(("told", "code"), [("3", 3), (None, 128 + signal.SIGSEGV)])
+def test_a_launcher_that_crashes_takes_no_code_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, code: int
+) -> None:
+    """What rank 0 has said before it aborted the job counts, if it said anything."""
+    monkeypatch.setenv(launch.CONTROL, str(tmp_path))
+    if told is not None:
+        launch.tell_code(int(told))
+    crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
+    assert launch._Minder(tmp_path).run(crash, dict(os.environ)) == code

@@ -111,6 +111,8 @@ class Book:
         self.holds: dict[int, list[Hashable]] = {}
         self.occupies: dict[int, set[Hashable]] = {}
         self.ledger = Ledger()
+        self.took_up: dict[int, float] = {}
+        """When a slave last took up what it did not hold."""
         self._changed: set[Key] = set()
 
     # ---------------------------------------------------------------- keeping it
@@ -145,6 +147,8 @@ class Book:
             self.ledger.sent(rank, key.resource, self.holds[rank])
             self.occupies[rank] |= set(chain_of(key.resource))
             if key.resource is not PLAIN:
+                if key.resource not in self.holds[rank]:
+                    self.took_up[rank] = self.now
                 self.holds[rank] = used(self.holds[rank], key.resource, self.world.rules.keep)
         names = [str(call) for call in order.calls]
         self.windows[rank] += names
@@ -352,14 +356,18 @@ def sticky_first(book: Book, order: Send) -> None:
 
 
 def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
-    """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`."""
+    """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`.
+
+    If it needs a resource, for as long from when the slave took up its own.
+    """
     chosen = book.key_of(order)
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
     older = [key for key in peers if book.oldest(key) < book.oldest(chosen)]
     first = min((key for key in older if book.may_be_fresh(key)), key=book.oldest, default=chosen)
-    assert first == chosen or book.now - book.quiet[first] <= book.world.rules.patience
+    taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
+    assert first == chosen or book.now - max(book.quiet[first], taken_up) <= book.world.rules.patience
 
 
 def oldest_first(book: Book, order: Send) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from mpitasks import core
-from mpitasks.core.calls import PLAIN
+from mpitasks.core.calls import PLAIN, Kind, Provided
+from mpitasks.core.prices import Prices
 
-from .world import World
+from .world import World, provided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,57 @@ def deep_windows(world: World, n: int) -> None:
     world.submit("c", 2 * (len(world.windows) - 3), chunk=2)
 
 
+FILE, MESH = Kind("file"), Kind("mesh")
+LICENSE = provided(Kind("license", max_holders=2))
+
+
+def licensed(number: int) -> Provided:
+    """One of many resources that need the same one, which few slaves may hold."""
+    return provided(MESH, number, inner=LICENSE)
+
+
+def provided_resources(world: World, n: int) -> None:
+    """A file a call, and some are held."""
+    for number in range(n):
+        world.submit("a", resource=provided(FILE, number))
+
+
+def behind_an_exhausted_resource(world: World, n: int) -> None:
+    """All calls need what two slaves hold, which are busy with it; and each something else besides."""
+    for number in range(n):
+        world.submit("a", resource=licensed(number))
+
+
+def behind_an_idle_holder(world: World, n: int) -> None:
+    """The same, but the task is at its limit, and the other holder is idle."""
+    world.queue("c", max_slaves=1)
+    for number in range(2):
+        world.submit("a", resource=licensed(number))
+    world.obey()
+    world.finish(*[rank for rank, window in world.windows.items() if window])
+    for number in range(n):
+        world.submit("c", resource=licensed(number))
+
+
+def of_an_exhausted_resource(world: World, n: int) -> None:
+    """Many calls of one resource that two slaves hold."""
+    for _ in range(n):
+        world.submit("a", resource=LICENSE)
+
+
+def behind_gates(world: World, n: int) -> None:
+    """Calls that need one of three resources that one slave each may hold: what a decision looks at grows with these."""
+    kind = Kind("gate", max_holders=1)
+    for number in range(n):
+        world.submit("a", resource=provided(MESH, number, inner=provided(kind, number % 3)))
+
+
+def costly(world: World, n: int) -> None:
+    """Each call costs something else, with a resource and without."""
+    for number in range(n):
+        world.submit("a", cost=1.0 + number * 7919 % n, resource=number % 2 or PLAIN)
+
+
 SHAPES = [
     plain,
     new_resources,
@@ -113,6 +165,12 @@ SHAPES = [
     at_its_limit,
     wanted_by_a_full_queue,
     deep_windows,
+    provided_resources,
+    behind_an_exhausted_resource,
+    behind_an_idle_holder,
+    of_an_exhausted_resource,
+    behind_gates,
+    costly,
 ]
 
 
@@ -155,6 +213,50 @@ def test_a_decision_does_not_look_at_all_calls(shape: Callable[[World, int], Non
 def test_a_decision_does_not_look_at_all_slaves(shape: Callable[[World, int], None], calls: int) -> None:
     """Two hundred times the slaves, most of them idle or all busy, cost no more than their logarithm does."""
     few, many = (cost(shape, calls=calls, slaves=slaves) for slaves in (10, 2_000))
+    assert many <= 1.5 * few
+
+
+def spent(*, calls: int, slaves: int) -> float:
+    """Lines that a decision takes in the mean, in a farm that knows all prices and could always duplicate."""
+    prices = Prices()
+    prices.learn("a", "x", 50.0)
+    world = World(slaves, prices=prices)
+    world.queue("a")
+    for number in range(calls):
+        world.submit("a", resource=number % (calls // 4))
+    decisions = 4 * slaves
+
+    def go_on() -> None:
+        for number in range(decisions):
+            world.wait(0.001)
+            busy = [rank for rank, window in world.windows.items() if window]
+            world.finish(busy[number * 7 % len(busy)])
+            world.obey()
+
+    world.obey()
+    return lines_of(go_on) / decisions
+
+
+def test_looks_at_everything_are_rare() -> None:
+    """Whether to acquire once more is asked about all slaves and resources: so seldom that each decision costs the same."""
+    few, many = spent(calls=80, slaves=10), spent(calls=8000, slaves=1000)
+    assert many <= 2.0 * few
+
+
+def cost_with_queues(queues: int, resource: Callable[[int], object]) -> int:
+    """Lines that a bit of life takes, with calls in so many queues."""
+    world = World(slaves=20)
+    world.queue("a", "b", *(f"q{number}" for number in range(queues)))
+    for number in range(queues):
+        world.submit(f"q{number}", 3, resource=resource(number))
+    world.obey()
+    return lines_of(lambda: life(world))
+
+
+@pytest.mark.parametrize("resource", [lambda _: PLAIN, lambda number: number])
+def test_a_decision_does_not_look_at_all_queues(resource: Callable[[int], object]) -> None:
+    """Fifty times the queues with calls: twenty slaves choose among them for little more, if not all need the same."""
+    few, many = (cost_with_queues(queues, resource) for queues in (20, 1_000))
     assert many <= 1.5 * few
 
 

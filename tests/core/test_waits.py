@@ -133,6 +133,16 @@ def test_a_call_waits_behind_what_slaves_hold_for_patience(world_of: Callable[..
     world.cancel_all()
 
 
+def test_what_has_waited_long_is_not_acquired_for_a_call_each(world_of: Callable[..., World]) -> None:
+    """When all have waited for `patience`, a slave still stays with what it took up for as long."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    for number in range(200):
+        world.submit("a", resource=number % 10)
+    world.run(1000.0, lambda _: 1.0, acquiring=2.0)
+    assert (world.unfinished(), max(world.loads.values())) == ([], 1)
+
+
 def test_a_holder_that_is_lost_keeps_nobody_waiting(world: World) -> None:
     """With the last holder goes the wait for it."""
     world.submit("a", n=2, resource="x")

@@ -96,7 +96,8 @@ def used(held: list[Hashable], resource: Hashable, keep: int) -> list[Hashable]:
         alike = [other for other in kept if (other.kind if isinstance(other, Provided) else None) is kind]
         if len(alike) < (keep if kind is None else kind.keep) or any(one in list(chain_of(other)) for other in kept):
             kept.append(one)
-    return kept[::-1]
+    needed = {inner for other in kept for inner in chain_of(other)}
+    return [one for one in [*(one for one in held if one not in now), *now] if one in kept or one in needed]
 
 
 class Slave:
@@ -138,6 +139,8 @@ class World:
         """The calls for which a resource had to be acquired."""
         self.sent: list[Sent] = []
         self.ended: list[str] = []
+        self.ended_at: list[float] = []
+        """When calls gave an outcome."""
         self.after: dict[str, list[str]] = {}
         self.failed: set[str] = set()
         """Calls that ended without a value."""
@@ -186,9 +189,9 @@ class World:
             names.append(name)
         return names
 
-    def begin(self, rank: int) -> float:
+    def begin(self, rank: int, name: str = "") -> float:
         """A slave begins the first call of its window. Returns the seconds that providers took for that."""
-        slave, resource = self.slaves[rank], self.calls[self.windows[rank][0]].resource
+        slave, resource = self.slaves[rank], self.calls[name or self.windows[rank][0]].resource
         slave.runs = True
         if slave.began:
             return 0.0
@@ -234,6 +237,7 @@ class World:
             self._begun[rank] = self.now
             self._undo(rank)
             self.ended.append(str(call))
+            self.ended_at.append(self.now)
             if ok:
                 self.scheduler.call_succeeded(call)
             else:
@@ -318,6 +322,21 @@ class World:
             if not busy:
                 return " ".join(sent.name for sent in self.sent[before:])
             self.finish(busy[0])
+
+    def one_by_one_lasting(self, *seconds: float) -> None:
+        """The only slave runs so many calls, one after the other, which take so long."""
+        for each in seconds:
+            self.obey()
+            self.finish(1, seconds=each)
+
+    def report_outcomes(self, rank: int, seconds: list[float]) -> None:
+        """A slave gives several outcomes in one message."""
+        names, self.windows[rank] = self.windows[rank][: len(seconds)], self.windows[rank][len(seconds) :]
+        self.begin(rank, names[0])
+        self.slaves[rank].runs = False
+        ids = [self.calls[name].id for name in names]
+        self.scheduler.calls_finished(Rank(rank), list(zip(ids, seconds, strict=True)), self.now)
+        self.ended += names
 
     def check(self) -> None:
         """The test is over: every order was compared, and no more come."""

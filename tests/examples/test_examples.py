@@ -46,6 +46,38 @@ wing.msh: area 246.40, loaded 1x
 fuselage.msh: area 554.40, loaded 1x
 tail.msh: area 246.40, loaded 1x
 """,
+    "worklist.py": """\
+0 squared is 0
+1 squared is 1
+2 squared is 4
+3 squared is 9
+4 squared is 16
+5 squared is 25
+6 squared is 36
+7 squared is 49
+8 squared is 64
+9 squared is 81
+11 squared is 121
+12 squared is 144
+""",
+    "by_hand.py": """\
+root of 0: 0
+root of 1: 1
+root of 4: 2
+root of 9: 3
+root of 16: 4
+root of 81: 9
+15 numbers have no whole root
+""",
+    "kinds.py": """\
+add: 12 sums, in all 384
+join: 9 pairs, first 1-2, last 23-24
+repeat: 9 texts, in all 270 letters
+""",
+    "database.py": """\
+east: 50 rows, sum 328.048
+west: 50 rows, sum 333.415
+""",
     "async_main.py": """\
 one: 144
 many: [0, 1, 4, 9, 16, 25, 36, 49, 10000]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import mpitasks
+import mpitasks.classic
 
 if TYPE_CHECKING:
     from tests.mpi.launcher import Mpiexec
@@ -88,6 +89,29 @@ def test_the_reference_has_every_public_name() -> None:
     shown = re.findall(r"^\.\. auto\w+:: (?:mpitasks\.)?(?:\w+\.)?(\w+)", page, re.MULTILINE)
     missing = [name for name in mpitasks.__all__ if name not in shown and not name.startswith("_")]
     assert missing == []
+
+
+def test_the_reference_has_every_classic_name() -> None:
+    """The same of `mpitasks.classic`."""
+    page = (DOCS / "reference.md").read_text()
+    shown = re.findall(r"^\.\. auto\w+:: (?:mpitasks\.classic\.)?(\w+)", page, re.MULTILINE)
+    assert [name for name in mpitasks.classic.__all__ if name not in shown] == []
+
+
+def _is_part(page: Path, target: str, option: str, value: str) -> bool:
+    """Whether that is in the file."""
+    path = page.parent / target
+    value = value.strip('"')
+    return path.exists() and (f"{value}(" if option == "pyobject" else value) in path.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_includes_is_an_example(page: Path) -> None:
+    """So it is run with the examples; and the part that is shown is there."""
+    found = re.findall(
+        r"^```\{literalinclude\} (\S+)\n(?::language: \w+\n)?(?::([\w-]+): (.*)\n)?", page.read_text(), re.MULTILINE
+    )
+    assert [one for one in found if "/examples/" not in one[0] or not _is_part(page, *one)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -129,6 +129,37 @@ def test_our_messages_are_not_the_users(mpiexec: Mpiexec) -> None:
     assert sorted(mpiexec(2, source).stdout.split()) == ["kept", "kept"]
 
 
+def test_the_contract_on_the_users_own_communicator(mpiexec: Mpiexec) -> None:
+    """COMM_WORLD is shared by private tags and by sources: the same rules, and what the user sends there is the user's."""
+    source = f"""
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from mpi4py import MPI
+        from mpitasks.transport.mpi import on_world
+        from tests.transport.contract import CONTRACT
+
+        comm = MPI.COMM_WORLD
+        if comm.rank == 2:  # not among the sources: nobody hears of it, whatever it says
+            ours = on_world([])._header
+            requests = [comm.isend("theirs", rank, tag) for rank in (0, 1) for tag in (0, 1, 2, ours)]
+        else:
+            transport = on_world([1 - comm.rank])
+            transport.size = 2
+            requests = [comm.isend("theirs", 1 - comm.rank, tag) for tag in range(5)]
+            for name in sys.argv[1:]:
+                CONTRACT[name](transport)
+                comm.sendrecv(None, 1 - comm.rank, 9, None, 1 - comm.rank, 9)
+                assert transport.receive() is None and not transport.sending
+                comm.sendrecv(None, 1 - comm.rank, 9, None, 1 - comm.rank, 9)
+            assert [comm.recv(source=1 - comm.rank, tag=tag) for tag in range(5)] == ["theirs"] * 5
+            assert [comm.recv(source=2, tag=tag) for tag in (0, 1, 2, transport._header)] == ["theirs"] * 4
+            print("kept")
+        MPI.Request.waitall(requests)
+    """
+    ended = mpiexec(3, source, *contract.CONTRACT, timeout=60)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["kept", "kept"]), ended.stderr
+
+
 def test_the_contract_has_no_check_that_nobody_runs() -> None:
     """Every function of the contract that takes a transport and states a rule is in the table."""
     checks = {

@@ -8,7 +8,22 @@ from collections.abc import Iterator
 from typing import Any, assert_type
 
 import mpitasks
-from mpitasks import Context, Done, Failed, Future, Futures, Task, as_completed, gather, run, submit, wait
+from mpitasks import (
+    Context,
+    Done,
+    Failed,
+    Future,
+    Futures,
+    Resource,
+    Statistics,
+    Task,
+    as_completed,
+    gather,
+    resource,
+    run,
+    submit,
+    wait,
+)
 
 from . import tasks
 from .tasks import bare, bound, bound_named, called, generic, keyed, later, later_bound, made, made_named, named, nothing, total
@@ -195,6 +210,42 @@ def contexts(ctx: Context) -> None:
 def by_name() -> None:
     assert_type(mpitasks.get("name"), Task[..., Any])
     assert_type(mpitasks.get("name").delay(1, a=2), Future[Any])
+
+
+def resources() -> None:
+    assert_type(tasks.counter, Resource[int])
+    assert_type(tasks.stream, Resource[str])
+    assert_type(tasks.db, Resource[list[str]])
+    assert_type(tasks.opened, Resource[bytes])
+    assert_type(tasks.by_letter, Resource[None])
+    assert_type(resource(one_float), Resource[float])
+    assert_type(tasks.counter.get(), int)
+    assert_type(tasks.db.get(), list[str])
+    assert_type(tasks.db.name, str)
+    assert_type(tasks.store.delay(1), Future[str])
+    assert_type(tasks.read.delay("a"), Future[bytes])
+    assert_type(tasks.counted.delay(0.5), Future[float])
+    assert_type(bare.options(resource=tasks.db, cost=2).delay(1), Future[float])
+    with tasks.db.hold("other") as held:
+        assert_type(held, list[str])
+
+
+def one_float() -> Iterator[float]:
+    yield 0.5
+
+
+def covariant_resource() -> Resource[object]:
+    return tasks.db
+
+
+def statistics() -> None:
+    found = mpitasks.statistics()
+    assert_type(found, Statistics)
+    assert_type(found.queues["a"].mean, float | None)
+    assert_type(found.queues["a"].sent["sticky"], int)
+    assert_type(found.slaves[1].acquiring, float)
+    assert_type(found.resources["db('main')"].holders, int)
+    assert_type(found.latest[-1], str)
 
 
 def as_a_parameter(some: Task[[int], float]) -> Future[float]:

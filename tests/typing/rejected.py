@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
-from mpitasks import Context, Future, Task, as_completed, gather, run, submit, task, wait
+from mpitasks import Context, Future, Resource, Task, as_completed, gather, resource, run, submit, task, wait
 
-from .tasks import bare, bound, called, later, later_bound, named, nothing, plain, total
+from .tasks import bare, bound, called, db, later, later_bound, named, nothing, plain, total
 
 
 def wrong_types() -> None:
@@ -111,3 +111,35 @@ async def wrong_ways_to_wait() -> None:
     await gather(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     text: str = await bare.delay(1)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     del text
+
+
+def iterates() -> Iterator[int]:
+    yield 1
+
+
+async def iterates_later() -> AsyncIterator[int]:
+    yield 1
+
+
+def wrong_ways_to_make_a_resource() -> None:
+    resource(plain)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    resource("a")(plain)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    resource(iterates_later)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    resource("a", max_holder=1)(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    resource("a", max_holders="many")(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    resource("a", keep=None)(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    resource("a", idle_timeout="a minute")(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    resource("a", resource="mesh")(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    resource(name="a")(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    resource(5)(iterates)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def wrong_ways_to_use_a_resource() -> None:
+    text: str = db.get()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    other: Resource[int] = db  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    db.get("main")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    db.delay()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    db("main")  # type: ignore[operator]  # pyright: ignore[reportCallIssue]
+    task("a", resorce=db)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    bare.options(cost="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    del text, other

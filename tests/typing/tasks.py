@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
-from mpitasks import Context, task
+from mpitasks import Context, resource, task
 
 T = TypeVar("T")
+
+
+@resource
+def counter() -> Iterator[int]:
+    yield 1
+
+
+@resource()
+def stream() -> Generator[str, None, None]:
+    yield ""
+
+
+@resource("typing.db", max_holders=2, keep=3, idle_timeout=60)
+def db(dsn: str = "main") -> Iterator[list[str]]:
+    yield [dsn]
+
+
+@resource(resource=db, key="path")
+def opened(path: str) -> Iterator[bytes]:
+    yield path.encode()
+
+
+def first_of(path: str) -> str:
+    return path[0]
+
+
+@resource("typing.by", resource=db, key=first_of, max_holders=None, idle_timeout=None)
+def by_letter(path: str) -> Iterator[None]:
+    yield None
+
+
+@task(resource=db)
+def store(x: int) -> str:
+    return db.get()[x]
+
+
+@task("typing.read", resource=opened, key="path", bind=True)
+def read(ctx: Context, path: str) -> bytes:
+    return opened.get()
+
+
+@task(resource=counter)
+async def counted(x: float) -> float:
+    return x * counter.get()
 
 
 @task

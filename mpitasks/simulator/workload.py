@@ -1,0 +1,287 @@
+"""What is to run: queues, resources and calls, from JSON.
+
+::
+
+    {"queues":    {"render": {"max_slaves": 4}},
+     "resources": {"scene": {"acquire": 12}},
+     "calls":     [{"queue": "render", "n": 200, "seconds": [1, 3], "resource": "scene", "keys": 5}]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+from ..core.calls import PLAIN, Kind, Provided
+from ..errors import MpiTasksError
+
+
+class WorkloadError(MpiTasksError, ValueError):
+    """A workload says something that can't be run."""
+
+
+class Pareto(NamedTuple):
+    """Durations with a heavy tail: most are short, a few are very long."""
+
+    mean: float
+    tail: float
+    """Above 1; the closer to it, the longer the longest."""
+
+
+Seconds = float | tuple[float, float] | Pareto
+"""A duration, a range of even chances, or a heavy tail."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOf:
+    """One task, as `@task` would declare it."""
+
+    name: str
+    max_slaves: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceOf:
+    """What slaves keep between calls; a family of them, where calls have `keys`."""
+
+    name: str
+    acquire: float = 0.0
+    """Seconds to acquire one."""
+    provider: bool = False
+    """Made by a provider, which tells the master; else a plain id, whose first call takes longer."""
+    max_holders: int | None = None
+    """Only of a provider."""
+    keep: int = 1
+    """Only of a provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallsOf:
+    """Calls that are alike."""
+
+    queue: str
+    n: int = 1
+    seconds: Seconds = 1.0
+    resource: str | None = None
+    keys: int = 1
+    """So many resources of that family, numbered and taken in turn."""
+    first_key: int = 0
+    """The first of them."""
+    drawn: bool = False
+    """Or drawn for each call."""
+    priority: int = 0
+    at: float = 0.0
+    """When they are submitted."""
+
+
+class Planned(NamedTuple):
+    """One call that will be submitted."""
+
+    at: float
+    queue: str
+    seconds: float
+    resource: Hashable
+    priority: int
+
+
+class Plan(NamedTuple):
+    """Every call, in the order of submission, and what each resource costs."""
+
+    calls: list[Planned]
+    acquiring: dict[Hashable, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is to run."""
+
+    name: str
+    queues: tuple[QueueOf, ...]
+    calls: tuple[CallsOf, ...]
+    resources: tuple[ResourceOf, ...] = ()
+    slaves: tuple[int, ...] = (8,)
+    """With how many it is run if nobody says otherwise."""
+    mixed: bool = False
+    """Calls of the same moment come in a drawn order instead of as written."""
+    seed: int = 1
+    about: str = ""
+
+    def plan(self) -> Plan:
+        """All calls; the same ones each time."""
+        random = Random(self.seed)  # noqa: S311  a workload to be repeated, no secret
+        resources = {one.name: one for one in self.resources}
+        kinds = {one.name: Kind(one.name, max_holders=one.max_holders, keep=one.keep) for one in self.resources}
+        acquiring: dict[Hashable, float] = {}
+        calls: list[Planned] = []
+        for each in self.calls:
+            ids: list[Hashable] = [PLAIN]
+            if each.resource is not None:
+                family = resources[each.resource]
+                keys = range(each.first_key, each.first_key + each.keys)
+                ids = [_id(family, kinds[family.name], key) for key in keys]
+                acquiring.update(dict.fromkeys(ids, family.acquire))
+            for number in range(each.n):
+                resource = random.choice(ids) if each.drawn else ids[number % len(ids)]
+                calls.append(Planned(each.at, each.queue, _drawn(each.seconds, random), resource, each.priority))
+        if self.mixed:
+            random.shuffle(calls)
+        calls.sort(key=lambda call: call.at)
+        return Plan(calls, acquiring)
+
+
+def _id(family: ResourceOf, kind: Kind, key: int) -> Hashable:
+    return Provided(kind, (key,)) if family.provider else f"{family.name}/{key}"
+
+
+def _drawn(seconds: Seconds, random: Random) -> float:
+    if isinstance(seconds, Pareto):
+        return random.paretovariate(seconds.tail) * seconds.mean * (seconds.tail - 1) / seconds.tail
+    if isinstance(seconds, tuple):
+        return random.uniform(*seconds)
+    return seconds
+
+
+# ---------------------------------------------------------------- JSON
+
+_T = TypeVar("_T", QueueOf, ResourceOf)
+_TOP = ("queues", "resources", "calls", "slaves", "mixed", "seed", "about")
+
+
+def read(path: Path) -> Workload:
+    """The workload in that file.
+
+    Raises:
+        WorkloadError: It is no JSON, or says what can't be run.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        msg = f"{path} is no JSON: {error}"
+        raise WorkloadError(msg) from error
+    return parse(path.stem, data)
+
+
+def parse(name: str, data: Any) -> Workload:  # noqa: ANN401  whatever JSON holds
+    """The workload that was written as JSON.
+
+    Raises:
+        WorkloadError: It says what can't be run.
+    """
+    if not isinstance(data, dict):
+        msg = f"a workload is an object with 'queues' and 'calls', and this is {_short(data)}"
+        raise WorkloadError(msg)
+    _check_names("a workload", data, _TOP)
+    queues = tuple(_named(QueueOf, "queue", each, given) for each, given in _table(data, "queues").items())
+    resources = tuple(_named(ResourceOf, "resource", each, given) for each, given in _table(data, "resources").items())
+    calls = tuple(_calls(given, queues, resources) for given in _listed(data.get("calls")))
+    slaves = tuple(_whole("slaves", each) for each in _listed_or_one(data.get("slaves", 8)))
+    return Workload(
+        name, queues, calls, resources, slaves, bool(data.get("mixed", False)), data.get("seed", 1), data.get("about", "")
+    )
+
+
+def _table(data: Mapping[str, Any], field: str) -> dict[str, Any]:
+    found = data.get(field, {})
+    if not isinstance(found, dict) or (field == "queues" and not found):
+        msg = f'{field!r} must be an object, name to options, such as {{"render": {{}}}}; it is {_short(found)}'
+        raise WorkloadError(msg)
+    return found
+
+
+def _listed(calls: Any) -> list[dict[str, Any]]:  # noqa: ANN401  whatever JSON holds
+    if not isinstance(calls, list) or not calls or not all(isinstance(each, dict) for each in calls):
+        msg = f'\'calls\' must be a list of objects, such as {{"queue": "render", "n": 100}}; it is {_short(calls)}'
+        raise WorkloadError(msg)
+    return calls
+
+
+def _listed_or_one(found: Any) -> list[Any]:  # noqa: ANN401  whatever JSON holds
+    return found if isinstance(found, list) else [found]
+
+
+def _named(kind: type[_T], what: str, name: str, given: Any) -> _T:  # noqa: ANN401  whatever JSON holds
+    """A queue or a resource, of which JSON gives the options."""
+    if not isinstance(given, dict):
+        msg = f"the options of {what} {name!r} must be an object, {{}} for none; they are {_short(given)}"
+        raise WorkloadError(msg)
+    where = f"{what} {name!r}"
+    _check_names(where, given, [field.name for field in fields(kind)[1:]])
+    for option in ("max_slaves", "max_holders", "keep"):
+        if given.get(option) is not None:
+            _whole(f"{option} of {where}", given[option])
+    for option in ("weight", "acquire"):
+        if option in given:
+            _positive(f"{option} of {where}", given[option], or_zero=option == "acquire")
+    if given.get("max_holders") is not None and not given.get("provider"):
+        msg = f'{where} has max_holders, which only a provider keeps; add "provider": true'
+        raise WorkloadError(msg)
+    return kind(name, **given)
+
+
+def _calls(given: dict[str, Any], queues: Iterable[QueueOf], resources: Iterable[ResourceOf]) -> CallsOf:
+    _check_names("calls", given, [field.name for field in fields(CallsOf)])
+    _check_known("queue", given.get("queue"), [one.name for one in queues])
+    if given.get("resource") is not None:
+        _check_known("resource", given["resource"], [one.name for one in resources])
+    for option in ("n", "keys"):
+        if option in given:
+            _whole(f"{option} of calls", given[option])
+    for option in ("at", "first_key"):
+        if option in given:
+            _positive(f"{option} of calls", given[option], or_zero=True)
+    return CallsOf(**{**given, "seconds": _seconds(given.get("seconds", 1.0))})
+
+
+def _seconds(given: Any) -> Seconds:  # noqa: ANN401  whatever JSON holds
+    """A number, `[least, most]`, or `{"mean": 1, "tail": 1.5}`."""
+    if isinstance(given, list) and len(given) == 2:  # noqa: PLR2004  from and to
+        least, most = (_positive("seconds of calls", each, or_zero=True) for each in given)
+        return least, most
+    if isinstance(given, dict):
+        _check_names("seconds of calls", given, Pareto._fields)
+        mean, tail = (_positive(f"{each} of seconds", given.get(each), or_zero=False) for each in Pareto._fields)
+        if tail <= 1:
+            msg = f"tail of seconds must be above 1, else the mean is endless; it is {tail!r}"
+            raise WorkloadError(msg)
+        return Pareto(mean, tail)
+    return _positive("seconds of calls", given, or_zero=True)
+
+
+def _check_names(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            _check_known(f"field in {where}", name, known)
+
+
+def _check_known(what: str, name: Any, known: Iterable[str]) -> None:  # noqa: ANN401  whatever JSON holds
+    names = list(known)
+    if name not in names:
+        near = get_close_matches(str(name), names, n=1)
+        meant = f"; did you mean {near[0]!r}? Known: " if near else "; known: "
+        msg = f"no {what} is named {name!r}{meant}{', '.join(map(repr, names)) or 'none'}"
+        raise WorkloadError(msg)
+
+
+def _whole(what: str, given: Any) -> int:  # noqa: ANN401  whatever JSON holds
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        msg = f"{what} must be a whole number, 1 or more; it is {given!r}"
+        raise WorkloadError(msg)
+    return given
+
+
+def _positive(what: str, given: Any, *, or_zero: bool) -> float:  # noqa: ANN401  whatever JSON holds
+    if isinstance(given, bool) or not isinstance(given, int | float) or given < 0 or (not given and not or_zero):
+        msg = f"{what} must be a number{', 0 or more' if or_zero else ' above 0'}; it is {given!r}"
+        raise WorkloadError(msg)
+    return float(given)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004  half a line

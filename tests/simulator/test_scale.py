@@ -1,0 +1,50 @@
+"""What a decision costs in a large farm. Counted are lines of the core, since times depend on the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpitasks.simulator import simulate
+from mpitasks.simulator.builtin import scale
+from mpitasks.simulator.farm import Farm
+from tests.core.test_cost import lines_of
+
+STEPS = 100
+
+
+def lines_a_call(calls: int, slaves: int) -> float:
+    """Lines of the core to finish, assign and submit a call, while so many wait in 100 queues for 1,000 resources."""
+    workload = scale(calls)
+    farm = Farm(workload.plan(), workload.queues, slaves)
+    for _ in range(3 * slaves):
+        farm.step()
+    before = farm.counts.ended
+
+    def live() -> None:
+        for _ in range(STEPS):
+            farm.step()
+
+    return lines_of(live) / (farm.counts.ended - before)
+
+
+def test_waiting_calls_do_not_make_a_decision_longer() -> None:
+    """A hundred times the calls that wait: at most 1.3 times the lines."""
+    few, many = (lines_a_call(calls, 50) for calls in (1_000, 100_000))
+    assert many <= 1.3 * few
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_million_calls_on_ten_thousand_slaves() -> None:
+    """They all end, close to the bound."""
+    report = simulate(scale(), 10_000)
+    assert report.calls == 1_000_000
+    assert report.ratio <= 1.1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_million_waiting_calls_cost_no_more_lines() -> None:
+    """Than a thousand."""
+    few, many = (lines_a_call(calls, 50) for calls in (1_000, 1_000_000))
+    assert many <= 1.3 * few
