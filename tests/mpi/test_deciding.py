@@ -89,7 +89,7 @@ def use(name):
     '''Whether this call had to load what it uses.'''
     loads = held != [name]
     held[:] = [name]
-    time.sleep(0.005)
+    time.sleep(1.0 if loads else 0.0005)
     return name, loads, current().rank
 
 @task("by.key", resource="mesh", key="name")
@@ -111,7 +111,7 @@ def show(uses):
 
 @pytest.mark.parametrize("ranks", [2, 3, 5])
 def test_a_resource_stays_where_it_is(mpiexec: Mpiexec, ranks: int) -> None:
-    """Three resources are loaded three times in all, with any number of slaves."""
+    """Three resources that take long to load are loaded three times in all, with any number of slaves."""
     source = f"""{HOLDING}
 def main():
     show(by_key.map("abc" * 30).results())
