@@ -125,11 +125,13 @@ class Backlog:
         self.level.queue.waiting += more
 
 
-Offer = tuple[CallId, "Backlog"]
+Turn = tuple[float, CallId]
+"""How the next calls of backlogs come one after the other: the higher cost first (its negative), then age."""
+Offer = tuple[Turn, "Backlog"]
 
 
 class Offers:
-    """Backlogs by the age of their oldest call.
+    """Backlogs by the cost of their next call, and then by its age.
 
     Entries are checked when they come up, and dropped when they no longer hold: cheaper than keeping them exact.
     """
@@ -138,25 +140,28 @@ class Offers:
 
     def __init__(self) -> None:
         self._heap: list[Offer] = []
-        self._offered: dict[Backlog, CallId] = {}
+        self._offered: dict[Backlog, Turn] = {}
         """The call by which a backlog was offered last: a second offer of the same adds nothing to the heap."""
 
     def add(self, backlog: Backlog) -> None:
         """Offer the oldest call of that backlog."""
         head = backlog.head()
-        if head is not None and self._offered.get(backlog) != head.id:
-            self._offered[backlog] = head.id
-            heappush(self._heap, (head.id, backlog))
+        if head is None:
+            return
+        turn = (-head.cost, head.id)
+        if self._offered.get(backlog) != turn:
+            self._offered[backlog] = turn
+            heappush(self._heap, (turn, backlog))
 
     def first(self, holds: Callable[[Backlog], bool]) -> Offer | None:
         """The top entry that is still true; the untrue ones above it go."""
         while self._heap:
-            call_id, backlog = self._heap[0]
+            turn, backlog = self._heap[0]
             head = backlog.head()
-            if head is not None and head.id == call_id and holds(backlog):
+            if head is not None and head.id == turn[1] and holds(backlog):
                 return self._heap[0]
             heappop(self._heap)
-            if self._offered.get(backlog) == call_id:
+            if self._offered.get(backlog) == turn:
                 del self._offered[backlog]
         return None
 
@@ -196,7 +201,7 @@ class Level:
         """The backlog with the oldest call that any slave may take."""
         found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None
-        if head is not None and (found is None or head.id < found[0]):
+        if head is not None and (found is None or (-head.cost, head.id) < found[0]):
             return self.plain
         return found[1] if found else None
 

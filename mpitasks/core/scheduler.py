@@ -172,8 +172,9 @@ class Scheduler:
 
         Raises:
             KeyError: There is no such queue; nothing was changed.
+            TypeError: What the call needs can't be hashed; nothing was changed.
         """
-        self._queues[call.queue]  # raises here, before anything has changed
+        self._queues[call.queue], hash(call.resource)  # raises here, before anything has changed
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []

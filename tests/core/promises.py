@@ -246,6 +246,11 @@ class Book:
         """The age of its next call."""
         return self.world.calls[self.in_order(key)[0]].id
 
+    def turn(self, key: Key) -> tuple[float, int]:
+        """When it is the turn of its next call: the most costly first, then the oldest."""
+        call = self.world.calls[self.in_order(key)[0]]
+        return -call.cost, call.id
+
     def has_age(self, key: Key) -> bool:
         """Its calls wait in the order of their ids. Those that had to wait for others come in when these end."""
         return not any(self.world.after[name] for name in self.backlogs[key])
@@ -364,20 +369,21 @@ def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
-    older = [key for key in peers if book.oldest(key) < book.oldest(chosen)]
-    first = min((key for key in older if book.may_be_fresh(key)), key=book.oldest, default=chosen)
+    first = min((key for key in peers if book.may_be_fresh(key)), key=book.turn, default=chosen)
+    if book.oldest(first) >= book.oldest(chosen):
+        return
     taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
     assert first == chosen or book.now - max(book.quiet[first], taken_up) <= book.world.rules.patience
 
 
 def oldest_first(book: Book, order: Send) -> None:
-    """Among calls of a queue that stickiness does not tell apart, the oldest goes first."""
+    """Among calls of a queue that stickiness does not tell apart, the most costly goes first, and then the oldest."""
     chosen = book.key_of(order)
     held = order.rank in book.holders(chosen.resource)
     alike = book.is_ready if held else book.is_fresh
     peers = [key for key in book.runnable() if key[:2] == chosen[:2] and alike(key)]
     if not book.is_owed(chosen) and all(book.has_age(key) for key in [chosen, *peers]):
-        assert book.oldest(chosen) == min(book.oldest(key) for key in [chosen, *peers])
+        assert book.turn(chosen) == min(book.turn(key) for key in [chosen, *peers])
 
 
 # -------------------------------------------------------------------- of a slave that goes on

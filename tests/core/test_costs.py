@@ -44,14 +44,14 @@ def test_cost_is_nothing_between_tasks(world: World) -> None:
     assert (without, world.one_by_one()) == ("b1 a1 a2 b2", "b3 a3 a4 b4")
 
 
-def test_cost_orders_the_calls_of_one_resource(world: World) -> None:
-    """A slave goes on with what it holds, and takes the most costly call for that; resources go by their next calls' age."""
+def test_cost_orders_resources_and_the_calls_of_each(world: World) -> None:
+    """The most costly call goes first, whatever it needs; then a slave goes on with what it holds, by cost again."""
     world.submit("a", resource="x")
     world.submit("a", resource="x", cost=1.0)
     world.submit("a", resource="y")
     world.submit("a", resource="y", cost=9.0)
     world.submit("a", resource="x")
-    assert world.one_by_one() == "a2 a1 a5 a4 a3"
+    assert world.one_by_one() == "a4 a3 a2 a1 a5"
 
 
 @pytest.mark.parametrize(("name", "rest"), [("a1", "a2 a3 a4"), ("a2", "a1 a3 a4"), ("a4", "a1 a2 a3")])
