@@ -171,7 +171,7 @@ def check_count(limit: object, name: str, where: str) -> None:
         msg = f"{where}: {name}={limit!r} must be a whole number, or None for no limit"
         raise TypeError(msg)
     if limit is not None and limit < 1:
-        msg = f"{where}: {name}={limit} would never let it run; it must be 1 or more, or None for no limit"
+        msg = f"{where}: {name}={limit} must be 1 or more, or None for no limit"
         raise ValueError(msg)
 
 
@@ -214,18 +214,18 @@ def plain_id(resource: Hashable, where: str) -> Hashable:
     return _hashed(resource, where)
 
 
-def _hashed(resource: Hashable, where: str) -> Hashable:
+def _hashed(value: Hashable, where: str, what: str = "resource=") -> Hashable:
     try:
-        hash(resource)
+        hash(value)
     except TypeError:
-        msg = f"{where}: resource={resource!r} must be hashable: it is an id, such as a string, a number or a tuple of them"
+        msg = f"{where}: {what}{value!r} must be hashable: it is an id, such as a string, a number or a tuple of them"
         raise TypeError(msg) from None
-    return resource
+    return value
 
 
 def _key_of(value: Hashable, where: str) -> Hashable:
     """What a provider is to be given; slaves tell the master by it what they hold."""
-    _hashed(value, where)
+    _hashed(value, where, "key ")
     if type(value) not in _SURE_KEYS and not is_key(value):
         msg = f"{where}: key {value!r} must be equal to itself after pickling: it is an id, such as a string or a tuple of them"
         raise TypeError(msg)
@@ -299,8 +299,15 @@ class Identify:
         """Refuse a key that is no parameter.
 
         Raises:
+            TypeError: The key is neither a name nor a callable, or the resource is a provider without `@resource`.
             ValueError: The task has no parameter of that name.
         """
+        if not (self._key is None or isinstance(self._key, str) or callable(self._key)):
+            msg = f"{self._where}: key={self._key!r} must be the name of a parameter, or a callable that makes the key"
+            raise TypeError(msg)
+        if inspect.isgeneratorfunction(self._resource):
+            msg = f"{self._where}: resource={self._resource!r} is a generator function: put @resource on it"
+            raise TypeError(msg)
         if isinstance(self._key, str) and self._key not in parameters.parameters:
             msg = f"{self._where}: key={self._key!r} is no parameter; it has: {', '.join(parameters.parameters) or 'none'}"
             raise ValueError(msg)

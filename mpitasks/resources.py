@@ -146,7 +146,8 @@ def _not_held(name: str) -> NoReturn:
         msg = f"resource {name!r} is not held here: say @task(resource=...) or @resource(resource=...) of what calls get()"
     else:
         msg = (
-            f"resource {name!r} is not held here, since no call runs: get() is for the inside of tasks; "
+            f"resource {name!r} is not held here, since no call runs: get() is for the inside of tasks, in the thread that "
+            f"runs the task (hand what it gives to other threads); "
             f"for a plain call of the function: with {name.rpartition('.')[2]}.hold(): ..."
         )
     raise NotHeld(msg)

@@ -174,7 +174,7 @@ class Scheduler:
             KeyError: There is no such queue; nothing was changed.
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
-        self._queues[call.queue], hash(call.resource)  # raises here, before anything has changed
+        self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []

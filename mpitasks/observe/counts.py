@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from ..core.calls import PLAIN
 from ..core.scheduler import Scheduler
@@ -161,9 +160,7 @@ def take(scheduler: Scheduler) -> Statistics:
         )
         for resource, one in tally.resources.items()
     }
-    return Statistics(
-        MappingProxyType(queues), MappingProxyType(slaves), MappingProxyType(resources), tuple(map(_in_words, tally.latest))
-    )
+    return Statistics(queues, slaves, resources, tuple(map(_in_words, tally.latest)))
 
 
 def _text_of(resource: Hashable) -> str:
@@ -175,7 +172,7 @@ def _text_of(resource: Hashable) -> str:
 
 
 def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
-    return MappingProxyType(dict(counts))
+    return dict(counts)
 
 
 def _in_words(one: Decision) -> str:

@@ -23,6 +23,8 @@ class _Failure(NamedTuple):
     message: str
     text: str
     note: str
+    notes: tuple[str, ...]
+    """What the task itself has added; the pickle holds them too, where there is one."""
 
 
 def encode_failure(error: BaseException, note: str) -> wire.Payload:
@@ -34,13 +36,17 @@ def encode_failure(error: BaseException, note: str) -> wire.Payload:
     """
     kind = type(error)
     type_name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return wire.encode(tuple(_Failure(_pickled(error), type_name, _text_of(error), _traceback_of(error), note)))
+    return wire.encode(
+        tuple(_Failure(_pickled(error), type_name, _text_of(error), _traceback_of(error), note, _notes_of(error)))
+    )
 
 
 def decode_failure(payload: wire.Payload) -> BaseException:
     """The exception again, with the remote traceback as its cause and the note."""
     failure = _Failure(*wire.decode(payload))
     error: BaseException = RemoteError(failure.type_name, failure.message)
+    for note in failure.notes:
+        error.add_note(note)
     if failure.pickled is not None:
         try:
             loaded = pickle.loads(failure.pickled)  # noqa: S301  it comes from a rank of this job
@@ -64,6 +70,12 @@ def _pickled(error: BaseException) -> bytes | None:
     except Exception:  # noqa: BLE001  pickling runs user code
         return None
     return data if same else None
+
+
+def _notes_of(error: BaseException) -> tuple[str, ...]:
+    """What was added to the exception, as far as that is text."""
+    notes = getattr(error, "__notes__", ())
+    return tuple(note for note in notes if isinstance(note, str)) if isinstance(notes, list) else ()
 
 
 def _text_of(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pickle
 import re
 import threading
@@ -13,7 +15,7 @@ import pytest
 import mpitasks
 from mpitasks import Context, DuplicateTask, NotHeld, Resource, current, registry, resource, run, task
 from mpitasks.resources import Resource as ResourceType
-from tests.api.tasks import PATIENCE, Locked, echo, gate, hold
+from tests.api.tasks import PATIENCE, Locked, add, echo, gate, hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -601,9 +603,9 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one() -> None:
 
 
 WRONG_VALUES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "max_holders=0": ({"max_holders": 0}, ValueError, "max_holders=0 would never let it run"),
+    "max_holders=0": ({"max_holders": 0}, ValueError, "max_holders=0 must be 1 or more, or None"),
     "max_holders text": ({"max_holders": "2"}, TypeError, "max_holders='2' must be a whole number"),
-    "keep=0": ({"keep": 0}, ValueError, "keep=0 would never let it run"),
+    "keep=0": ({"keep": 0}, ValueError, "keep=0 must be 1 or more"),
     "keep=None": ({"keep": None}, TypeError, "keep=None must be a whole number"),
     "idle_timeout below 0": ({"idle_timeout": -1}, ValueError, "idle_timeout=-1 must be a number of seconds, or None"),
     "idle_timeout text": ({"idle_timeout": "1"}, ValueError, "idle_timeout='1' must be a number of seconds, or None"),
@@ -683,7 +685,7 @@ def test_a_key_that_is_not_hashable_is_refused(farm: Run, db: Resource[str]) -> 
         return db.get()
 
     def main() -> None:
-        with pytest.raises(TypeError, match=r"@task\('use'\): resource=\['a'\] must be hashable"):
+        with pytest.raises(TypeError, match=r"@task\('use'\): key \['a'\] must be hashable"):
             use.delay(["a"])
 
     farm(main)
@@ -815,3 +817,29 @@ def test_a_cost_that_is_none_is_refused(cost: Any) -> None:
     """It is a number, 0 or more."""
     with pytest.raises(ValueError, match=rf"echo\.options\(\): cost={cost!r} must be a number, 0 or more; higher goes first"):
         echo.options(cost=cost)
+
+
+def generator(path: str) -> Iterator[str]:
+    """A provider that lacks its decorator."""
+    yield path
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resource": "mesh", "key": 5}, "key=5 must be the name of a parameter, or a callable that makes the key"),
+        ({"resource": generator}, "resource=<function generator at .*> is a generator function: put @resource on it"),
+    ],
+)
+def test_what_makes_no_id_is_refused_at_once(options: dict[str, Any], words: str) -> None:
+    """At decoration, where the mistake is."""
+    with pytest.raises(TypeError, match=words):
+        task("test.resources.wrong", **options)(lambda x: x)
+
+
+def test_statistics_are_plain_data(farm: Run) -> None:
+    """They can be pickled, and turned into what JSON takes."""
+    farm(lambda: add.delay(1).result())
+    found = mpitasks.statistics()
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert json.loads(json.dumps(dataclasses.asdict(found)))["queues"]["tests.api.tasks.add"]["ended"] == 1

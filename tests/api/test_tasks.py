@@ -231,8 +231,8 @@ def test_a_misspelt_option_is_refused_with_the_nearest(given: str, meant: str) -
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"max_slaves": 0}, ValueError, r"max_slaves=0 would never let it run; it must be 1 or more, or None"),
-        ({"max_slaves": -1}, ValueError, r"max_slaves=-1 would never"),
+        ({"max_slaves": 0}, ValueError, r"max_slaves=0 must be 1 or more, or None"),
+        ({"max_slaves": -1}, ValueError, r"max_slaves=-1 must be 1 or more"),
         ({"max_slaves": 1.5}, TypeError, r"max_slaves=1\.5 must be a whole number"),
         ({"max_slaves": True}, TypeError, r"max_slaves=True must be a whole number"),
         ({"max_slaves": "2"}, TypeError, r"max_slaves='2' must be a whole number"),

@@ -56,6 +56,10 @@ ILLEGAL: dict[str, Callable[[World, Rank], object]] = {
     "outcome": lambda world, rank: world.scheduler.calls_finished(rank, [(UNKNOWN, 1.0)], world.now),
     "give back": lambda world, rank: world.scheduler.given_back(rank, [*world.ids(rank), UNKNOWN], world.now),
     "join": lambda world, rank: world.scheduler.slave_joined(rank),
+    "submit what has no hash": lambda world, _: world.scheduler.submitted(
+        Call(UNKNOWN, "a", resource=["x"]),
+        world.calls.values(),  # type: ignore[arg-type]
+    ),
     "submit": lambda world, _: world.scheduler.submitted(Call(UNKNOWN, "no such task"), world.calls.values()),
     "lose": lambda world, _: world.scheduler.slave_lost(Rank(99)),
 }
@@ -256,7 +260,7 @@ class Farm(RuleBasedStateMachine):
         """What can't have happened is refused, and nothing is different after it."""
         before = self.world.snapshot()
         rank = list(self.world.windows)[which % len(self.world.windows)]
-        with pytest.raises((KeyError, ValueError)):
+        with pytest.raises((KeyError, TypeError, ValueError)):
             ILLEGAL[step](self.world, Rank(rank))
         assert self.world.snapshot() == before
 

@@ -141,3 +141,11 @@ def test_a_remote_error_can_travel_again() -> None:
 def test_a_remote_traceback_can_travel_again() -> None:
     """The same of the cause."""
     assert str(pickle.loads(pickle.dumps(RemoteTraceback("lines")))) == "\nlines"
+
+
+@pytest.mark.parametrize("error", [Two(1, 2), SystemExit(3), ValueError("x")], ids=lambda error: type(error).__name__)
+def test_notes_come_along(error: BaseException) -> None:
+    """What the task has added, before our own; once each, whether the exception comes as itself or not."""
+    error.add_note("while acquiring resource db()")
+    got = decode_failure(encode_failure(error, "the note"))
+    assert got.__notes__ == ["while acquiring resource db()", "the note"]
