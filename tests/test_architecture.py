@@ -111,7 +111,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles", "simulator.command"},
+    "command_line": set(),
+    "cli": {"command_line", "launch", "bench", "profiles", "simulator.command"},
     # The core without MPI.
     "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
@@ -127,6 +128,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
     "simulator.command": {
+        "command_line",
         *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
         "simulator.workload",
     },
