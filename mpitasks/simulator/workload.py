@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..core.calls import PLAIN, Kind, Provided
 from ..errors import MpiTasksError
@@ -80,6 +80,8 @@ class CallsOf:
     priority: int = 0
     at: float = 0.0
     """When they are submitted."""
+    cost: float | Literal["seconds"] = 0.0
+    """How long each takes beside others of its queue, as the user guesses; "seconds": each as long as it will take."""
 
 
 class Planned(NamedTuple):
@@ -90,6 +92,7 @@ class Planned(NamedTuple):
     seconds: float
     resource: Hashable
     priority: int
+    cost: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -130,7 +133,9 @@ class Workload:
                 acquiring.update(dict.fromkeys(ids, family.acquire))
             for number in range(each.n):
                 resource = random.choice(ids) if each.drawn else ids[number % len(ids)]
-                calls.append(Planned(each.at, each.queue, _drawn(each.seconds, random), resource, each.priority))
+                seconds = _drawn(each.seconds, random)
+                cost = seconds if each.cost == "seconds" else each.cost
+                calls.append(Planned(each.at, each.queue, seconds, resource, each.priority, cost))
         if self.mixed:
             random.shuffle(calls)
         calls.sort(key=lambda call: call.at)
@@ -290,6 +295,11 @@ def _positive(what: str, given: Any, *, or_zero: bool = False) -> float:  # noqa
     return float(given)
 
 
+def _cost(what: str, given: Any) -> None:  # noqa: ANN401  whatever JSON holds
+    if given != "seconds":
+        _from_zero(f'{what}, if not "seconds",', given)
+
+
 def _yes_or_no(what: str, given: Any) -> None:  # noqa: ANN401  whatever JSON holds
     if not isinstance(given, bool):
         msg = f"{what} must be true or false, without quotes; it is {_short(given)}"
@@ -316,6 +326,7 @@ _OF_CALLS: dict[str, _Check] = {
     "drawn": _yes_or_no,
     "priority": _any_whole,
     "at": _from_zero,
+    "cost": _cost,
 }
 _OR_NULL = ("max_slaves", "max_holders")
 

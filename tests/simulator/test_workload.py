@@ -61,6 +61,13 @@ def test_calls_come_in_the_order_of_time() -> None:
     assert [call.at for call in workload.plan().calls] == [0.0] * 3 + [1.0] * 3 + [5.0] * 3
 
 
+@pytest.mark.parametrize(("cost", "costs"), [(0.5, [0.5, 0.5]), ("seconds", [3.0, 3.0])])
+def test_a_hint_is_a_number_or_what_each_call_takes(cost: float | str, costs: list[float]) -> None:
+    """The same in JSON and by the classes."""
+    workload = parse("mine", {**GOOD, **calls_with(n=2, seconds=3, cost=cost)})
+    assert [call.cost for call in workload.plan().calls] == costs
+
+
 def test_the_same_seed_draws_the_same() -> None:
     """And another one something else."""
     first, again, other = (BUILTIN["heavy-tail"]().plan().calls[:50] for _ in range(3))
@@ -114,6 +121,8 @@ def test_a_heavy_tail_has_its_mean() -> None:
         (calls_with(at=inf), "at of calls must be a number, 0 or more, and finite; it is inf"),
         (calls_with(at=nan), "at of calls must be a number, 0 or more, and finite; it is nan"),
         (calls_with(at=10**400), "at of calls must be a number, 0 or more, and finite; it is 1000"),
+        (calls_with(cost="long"), """cost of calls, if not "seconds", must be a number, 0 or more, and finite; it is 'long'"""),
+        (calls_with(cost=-1), """cost of calls, if not "seconds", must be a number, 0 or more, and finite; it is -1"""),
         (calls_with(seconds=nan), "seconds of calls must be a number, 0 or more, and finite; it is nan"),
         (calls_with(seconds=[1, inf]), "seconds of calls must be a number, 0 or more, and finite; it is inf"),
         (calls_with(seconds=[3, 1]), "seconds of calls must be [least, most], and [3, 1] runs backwards; write [1, 3]"),
