@@ -118,8 +118,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
-    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.workload"},
-    "simulator.assignments": {"simulator.bounds"},
+    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.demands", "simulator.workload"},
+    "simulator.assignments": {"simulator.demands"},
+    "simulator.demands": set(),
     "simulator.seeds_rule": {"core.calls", "simulator.workload"},
     "simulator.report": {"core.prices", "simulator.farm"},
     "simulator.simulation": {
@@ -144,7 +145,6 @@ FOR_TYPES_ALONE = {
     ("options", "resources"),
     ("registry", "resources"),
     ("registry", "tasks"),
-    ("simulator.assignments", "simulator.bounds"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
