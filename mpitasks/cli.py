@@ -7,9 +7,11 @@ import os
 import runpy
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from . import launch, profiles
+from .command_line import number_of
 from .errors import MpiTasksError
 from .version import __version__
 
@@ -63,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-n", type=_ranks, metavar="N", help="ranks: the master and N-1 slaves; default: one for each core, at least 2"
+        "-n",
+        type=partial(number_of, "ranks"),
+        metavar="N",
+        help="ranks: the master and N-1 slaves; default: one for each core, at least 2",
     )
     parser.add_argument(
         "--profile",
@@ -89,13 +94,6 @@ def _with_folder(arguments: Sequence[str]) -> list[str]:
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)
     return words
-
-
-def _ranks(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        msg = f"{text!r} is no number of ranks; it must be 1 or more"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 def _start(program: list[str], ranks: int | None) -> int:

@@ -113,14 +113,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles", "simulator.command"},
+    "command_line": set(),
+    "cli": {"command_line", "launch", "bench", "profiles", "simulator.command"},
     # The core without MPI.
     "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
-    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.workload"},
-    "simulator.assignments": {"simulator.bounds"},
+    "simulator.bounds": {"core.calls", "simulator.assignments", "simulator.demands", "simulator.workload"},
+    "simulator.assignments": {"simulator.demands"},
+    "simulator.demands": set(),
     "simulator.seeds_rule": {"core.calls", "simulator.workload"},
     "simulator.report": {"core.prices", "simulator.farm"},
     "simulator.simulation": {
@@ -129,6 +131,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
     "simulator.command": {
+        "command_line",
         *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
         "simulator.workload",
     },
@@ -144,7 +147,6 @@ FOR_TYPES_ALONE = {
     ("options", "resources"),
     ("registry", "resources"),
     ("registry", "tasks"),
-    ("simulator.assignments", "simulator.bounds"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""

@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 from math import ceil, comb, inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .bounds import Demand
+from .demands import EPSILON, Demand
 
 MOST_ASSIGNMENTS = 20_000
-EPSILON = 1e-9
 
 Holdings = Counter[tuple[int, ...]]
 """How many slaves acquire which resources, by their places."""

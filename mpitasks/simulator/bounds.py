@@ -21,16 +21,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
-from math import ceil, inf
+from math import inf
 from typing import NamedTuple
 
 from ..core.calls import PLAIN, Provided
 from .assignments import best_assignment
+from .demands import EPSILON, Demand
 from .workload import Plan, Planned, QueueOf
 
 MOST_MOMENTS = 50
 """Moments of submission that are looked at."""
-EPSILON = 1e-9
 
 
 class Bound(NamedTuple):
@@ -43,30 +43,6 @@ class Bound(NamedTuple):
     """Slave seconds that every schedule takes that ends so soon."""
     exact: bool
     """Some schedule does reach it, but for the order of calls."""
-
-
-class Demand(NamedTuple):
-    """What the calls of one resource need."""
-
-    work: float
-    """Seconds of its calls."""
-    price: float
-    """Seconds to acquire it."""
-    most: float
-    """Slaves that may hold it; infinity for all."""
-    calls: int
-    each: float | None
-    """Seconds of a call, if all take the same."""
-
-    def loads(self, seconds: float) -> int | None:
-        """How often it is acquired at least, to end within that time; None: that can't be."""
-        room = seconds - self.price
-        if self.calls and room < EPSILON:
-            return None
-        if self.each:
-            fit = int(room / self.each + EPSILON)
-            return ceil(self.calls / fit) if fit else None
-        return max(1, ceil(self.work / room - EPSILON))
 
 
 def bound_of(plan: Plan, queues: Iterable[QueueOf], slaves: int) -> Bound:

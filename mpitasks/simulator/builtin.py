@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .workload import CallsOf, Pareto, QueueOf, ResourceOf, Workload
 
 
@@ -36,6 +38,16 @@ def _heavy_tail() -> Workload:
         slaves=(16, 64),
         mixed=True,
         about="durations whose longest is hundreds of times the mean",
+    )
+
+
+def _heavy_tail_cost() -> Workload:
+    plain = _heavy_tail()
+    return replace(
+        plain,
+        name="heavy-tail-cost",
+        calls=tuple(replace(each, cost="seconds") for each in plain.calls),
+        about="the calls of heavy-tail, submitted with the hint cost=: the longest go first",
     )
 
 
@@ -107,6 +119,7 @@ BUILTIN = {
     "example3": _example3,
     "example5": _example5,
     "heavy-tail": _heavy_tail,
+    "heavy-tail-cost": _heavy_tail_cost,
     "bursts": _bursts,
     "many-resources": _many_resources,
     "few-resources": _few_resources,

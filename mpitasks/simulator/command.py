@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from ..command_line import number_of
 from ..core.prices import Prices
 from ..errors import MpiTasksError
 from .builtin import BUILTIN
-from .gantt import draw
+from .gantt import check_drawable, draw
 from .report import Report, as_json, as_table
 from .simulation import simulate, simulate_seed
 from .workload import Workload, WorkloadError, read
@@ -45,6 +48,8 @@ A file describes queues, resources and calls:
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks simulate ARGUMENTS` does; returns the exit code."""
     given = _parser().parse_args(arguments)
+    if given.workload is None and arguments:
+        _parser().error("which workload? Options need one: a JSON file, or the name of a built-in one; alone, these are listed")
     if given.workload is None:
         print("\n".join(f"{name:15} {make().about}" for name, make in BUILTIN.items()))
         return 0
@@ -66,9 +71,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("workload", nargs="?", metavar="WORKLOAD", help="a JSON file, or the name of a built-in one")
     parser.add_argument(
-        "--slaves", type=_number, nargs="+", metavar="N", help="with how many slaves; default: the workload's own"
+        "--slaves",
+        type=partial(number_of, "slaves"),
+        nargs="+",
+        metavar="N",
+        help="with how many slaves; default: the workload's own",
     )
-    parser.add_argument("--runs", type=_number, default=2, metavar="N", help="runs, each with what those before it learned (2)")
+    parser.add_argument(
+        "--runs",
+        type=partial(number_of, "runs"),
+        default=2,
+        metavar="N",
+        help="runs, each with what those before it learned (2)",
+    )
     parser.add_argument(
         "--prices", type=Path, metavar="FILE", help="begin with the prices in this file, if it is there; write it"
     )
@@ -78,24 +93,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        msg = f"{text!r} is no number; it must be 1 or more"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
-
-
 def _simulate(given: argparse.Namespace) -> None:
     workload = _workload(given.workload)
+    _check_files(given)
     reports = list(_reports(workload, given))
     show = as_json if given.json else as_table
     if not given.json:
         print(f"{workload.name}: {workload.about}" if workload.about else workload.name)
     print(show(reports, with_time=not given.no_time))
-    if given.gantt is not None:
-        draw(reports[-1], given.gantt)
     if given.prices is not None and reports[-1].prices is not None:
         given.prices.write_text(json.dumps(reports[-1].prices.plain(), indent=1) + "\n")
+    if given.gantt is not None:
+        draw(reports[-1], given.gantt)
+
+
+def _check_files(given: argparse.Namespace) -> None:
+    """Whether all that is to be written can be: the runs may take minutes."""
+    for option, path in (("--prices", given.prices), ("--gantt", given.gantt)):
+        if path is not None and not _is_writable(path):
+            msg = f"{option} can't write {str(path)!r}; it must be a file in a folder that is there and that you may write to"
+            raise WorkloadError(msg)
+    if given.gantt is not None:
+        check_drawable(given.gantt)
+
+
+def _is_writable(path: Path) -> bool:
+    if path.exists():
+        return path.is_file() and os.access(path, os.W_OK)
+    return path.parent.is_dir() and os.access(path.parent, os.W_OK)
 
 
 def _workload(name: str) -> Workload:

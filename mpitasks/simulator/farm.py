@@ -169,9 +169,9 @@ class Farm:
         calls, number = self._plan.calls, self._next_call
         due: list[VirtualCall] = []
         while number < len(calls) and calls[number].at <= self._now:
-            at, queue, seconds, resource, priority = calls[number]
+            at, queue, seconds, resource, priority, cost = calls[number]
             number += 1
-            call = VirtualCall(CallId(number), queue, priority, resource)
+            call = VirtualCall(CallId(number), queue, priority, resource, cost=cost)
             call.at, call.seconds = at, seconds
             due.append(call)
         self._next_call = number

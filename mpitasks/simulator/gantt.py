@@ -28,30 +28,41 @@ class DrawingError(MpiTasksError):
     """The picture can't be drawn here."""
 
 
+def check_drawable(path: Path) -> None:
+    """Whether a picture can be drawn into a file of that name.
+
+    Raises:
+        DrawingError: matplotlib is not there, or does not know that kind of file.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  only who draws needs it
+    except ImportError as error:
+        msg = 'drawing needs matplotlib, which is not installed: pip install "mpitasks[plot]"'
+        raise DrawingError(msg) from error
+    known = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix and path.suffix[1:].lower() not in known:
+        msg = f"can't draw into {str(path)!r}: no such kind of picture; known: {', '.join(known)}"
+        raise DrawingError(msg)
+
+
 def draw(report: Report, path: Path) -> None:
     """Draw the schedule of a recorded run into a PNG, SVG or PDF, by the file's name.
 
     Raises:
         DrawingError: matplotlib is not there, or does not know that kind of file.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415  only who draws needs it
-        from matplotlib.figure import Figure  # noqa: PLC0415  as above
-    except ImportError as error:
-        msg = 'drawing needs matplotlib, which is not installed: pip install "mpitasks[plot]"'
-        raise DrawingError(msg) from error
+    check_drawable(path)
+    import matplotlib as mpl  # noqa: PLC0415  only who draws needs it
+    from matplotlib.figure import Figure  # noqa: PLC0415  as above
+
     colours = _colours(report.spans)
     figure = Figure(figsize=(10, min(20.0, 1.6 + 0.28 * report.slaves)), layout="constrained")
     axes = figure.add_subplot()
     _draw_spans(axes, report, colours)
     _draw_labels(axes, report)
     _draw_legend(figure, report, colours)
-    try:
-        with mpl.rc_context({"svg.hashsalt": report.workload}):  # the same schedule gives the same file
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    except ValueError as error:
-        msg = f"can't draw into {str(path)!r}: {error}"
-        raise DrawingError(msg) from error
+    with mpl.rc_context({"svg.hashsalt": report.workload}):  # the same schedule gives the same file
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _draw_spans(axes: Axes, report: Report, colours: dict[str, str]) -> None:

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..core.calls import PLAIN, Kind, Provided
 from ..errors import MpiTasksError
@@ -78,6 +80,8 @@ class CallsOf:
     priority: int = 0
     at: float = 0.0
     """When they are submitted."""
+    cost: float | Literal["seconds"] = 0.0
+    """How long each takes beside others of its queue, as the user guesses; "seconds": each as long as it will take."""
 
 
 class Planned(NamedTuple):
@@ -88,6 +92,7 @@ class Planned(NamedTuple):
     seconds: float
     resource: Hashable
     priority: int
+    cost: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -128,7 +133,9 @@ class Workload:
                 acquiring.update(dict.fromkeys(ids, family.acquire))
             for number in range(each.n):
                 resource = random.choice(ids) if each.drawn else ids[number % len(ids)]
-                calls.append(Planned(each.at, each.queue, _drawn(each.seconds, random), resource, each.priority))
+                seconds = _drawn(each.seconds, random)
+                cost = seconds if each.cost == "seconds" else each.cost
+                calls.append(Planned(each.at, each.queue, seconds, resource, each.priority, cost))
         if self.mixed:
             random.shuffle(calls)
         calls.sort(key=lambda call: call.at)
@@ -160,9 +167,9 @@ def read(path: Path) -> Workload:
         WorkloadError: It is no JSON, or says what can't be run.
     """
     try:
-        data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        msg = f"{path} is no JSON: {error}"
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is no JSON: {error}; it must be an object in UTF-8, as `simulate --help` shows one"
         raise WorkloadError(msg) from error
     return parse(path.stem, data)
 
@@ -181,9 +188,8 @@ def parse(name: str, data: Any) -> Workload:  # noqa: ANN401  whatever JSON hold
     resources = tuple(_named(ResourceOf, "resource", each, given) for each, given in _table(data, "resources").items())
     calls = tuple(_calls(given, queues, resources) for given in _listed(data.get("calls")))
     slaves = tuple(_whole("slaves", each) for each in _listed_or_one(data.get("slaves", 8)))
-    return Workload(
-        name, queues, calls, resources, slaves, bool(data.get("mixed", False)), data.get("seed", 1), data.get("about", "")
-    )
+    _check_options("a workload", data, _OF_WORKLOADS)
+    return Workload(name, queues, calls, resources, slaves, **{each: data[each] for each in _OF_WORKLOADS if each in data})
 
 
 def _table(data: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -202,6 +208,9 @@ def _listed(calls: Any) -> list[dict[str, Any]]:  # noqa: ANN401  whatever JSON 
 
 
 def _listed_or_one(found: Any) -> list[Any]:  # noqa: ANN401  whatever JSON holds
+    if found == []:
+        msg = "slaves must be a whole number, 1 or more, or a list of some; it is [], so leave it out for 8"
+        raise WorkloadError(msg)
     return found if isinstance(found, list) else [found]
 
 
@@ -212,14 +221,10 @@ def _named(kind: type[_T], what: str, name: str, given: Any) -> _T:  # noqa: ANN
         raise WorkloadError(msg)
     where = f"{what} {name!r}"
     _check_names(where, given, [field.name for field in fields(kind)[1:]])
-    for option in ("max_slaves", "max_holders", "keep"):
-        if given.get(option) is not None:
-            _whole(f"{option} of {where}", given[option])
-    for option in ("weight", "acquire"):
-        if option in given:
-            _positive(f"{option} of {where}", given[option], or_zero=option == "acquire")
-    if given.get("max_holders") is not None and not given.get("provider"):
-        msg = f'{where} has max_holders, which only a provider keeps; add "provider": true'
+    _check_options(where, given, _OF_QUEUES if kind is QueueOf else _OF_RESOURCES)
+    of_provider = [option for option in ("max_holders", "keep") if given.get(option) is not None]
+    if of_provider and not given.get("provider"):
+        msg = f'{where} has {of_provider[0]}, which only a provider keeps; add "provider": true'
         raise WorkloadError(msg)
     return kind(name, **given)
 
@@ -229,12 +234,7 @@ def _calls(given: dict[str, Any], queues: Iterable[QueueOf], resources: Iterable
     _check_known("queue", given.get("queue"), [one.name for one in queues])
     if given.get("resource") is not None:
         _check_known("resource", given["resource"], [one.name for one in resources])
-    for option in ("n", "keys"):
-        if option in given:
-            _whole(f"{option} of calls", given[option])
-    for option in ("at", "first_key"):
-        if option in given:
-            _positive(f"{option} of calls", given[option], or_zero=True)
+    _check_options("calls", given, _OF_CALLS)
     return CallsOf(**{**given, "seconds": _seconds(given.get("seconds", 1.0))})
 
 
@@ -242,6 +242,9 @@ def _seconds(given: Any) -> Seconds:  # noqa: ANN401  whatever JSON holds
     """A number, `[least, most]`, or `{"mean": 1, "tail": 1.5}`."""
     if isinstance(given, list) and len(given) == 2:  # noqa: PLR2004  from and to
         least, most = (_positive("seconds of calls", each, or_zero=True) for each in given)
+        if least > most:
+            msg = f"seconds of calls must be [least, most], and {given!r} runs backwards; write {given[::-1]!r}"
+            raise WorkloadError(msg)
         return least, most
     if isinstance(given, dict):
         _check_names("seconds of calls", given, Pareto._fields)
@@ -268,18 +271,64 @@ def _check_known(what: str, name: Any, known: Iterable[str]) -> None:  # noqa: A
         raise WorkloadError(msg)
 
 
-def _whole(what: str, given: Any) -> int:  # noqa: ANN401  whatever JSON holds
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        msg = f"{what} must be a whole number, 1 or more; it is {given!r}"
+def _check_options(where: str, given: Mapping[str, Any], checks: Mapping[str, _Check]) -> None:
+    """What is given, by the check of each; null only where it stands for the absence of a limit."""
+    for option, check in checks.items():
+        if option in given and not (given[option] is None and option in _OR_NULL):
+            check(f"{option} of {where}", given[option])
+
+
+def _whole(what: str, given: Any, *, least: int | None = 1) -> int:  # noqa: ANN401  whatever JSON holds
+    if isinstance(given, bool) or not isinstance(given, int) or (least is not None and given < least):
+        rule = "" if least is None else f", {least} or more"
+        msg = f"{what} must be a whole number{rule}; it is {given!r}"
         raise WorkloadError(msg)
     return given
 
 
-def _positive(what: str, given: Any, *, or_zero: bool) -> float:  # noqa: ANN401  whatever JSON holds
-    if isinstance(given, bool) or not isinstance(given, int | float) or given < 0 or (not given and not or_zero):
-        msg = f"{what} must be a number{', 0 or more' if or_zero else ' above 0'}; it is {given!r}"
+def _positive(what: str, given: Any, *, or_zero: bool = False) -> float:  # noqa: ANN401  whatever JSON holds
+    # NaN is in no range, and JSON has whole numbers that no float holds.
+    fits = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= sys.float_info.max
+    if not fits or not (given or or_zero):
+        msg = f"{what} must be a number{', 0 or more' if or_zero else ' above 0'}, and finite; it is {_short(given)}"
         raise WorkloadError(msg)
     return float(given)
+
+
+def _cost(what: str, given: Any) -> None:  # noqa: ANN401  whatever JSON holds
+    if given != "seconds":
+        _from_zero(f'{what}, if not "seconds",', given)
+
+
+def _yes_or_no(what: str, given: Any) -> None:  # noqa: ANN401  whatever JSON holds
+    if not isinstance(given, bool):
+        msg = f"{what} must be true or false, without quotes; it is {_short(given)}"
+        raise WorkloadError(msg)
+
+
+def _text(what: str, given: Any) -> None:  # noqa: ANN401  whatever JSON holds
+    if not isinstance(given, str):
+        msg = f"{what} must be a text in quotes; it is {_short(given)}"
+        raise WorkloadError(msg)
+
+
+_Check = Callable[[str, Any], object]
+_from_zero = partial(_positive, or_zero=True)
+_any_whole = partial(_whole, least=None)
+
+_OF_WORKLOADS: dict[str, _Check] = {"mixed": _yes_or_no, "seed": _any_whole, "about": _text}
+_OF_QUEUES: dict[str, _Check] = {"max_slaves": _whole, "weight": _positive}
+_OF_RESOURCES: dict[str, _Check] = {"acquire": _from_zero, "provider": _yes_or_no, "max_holders": _whole, "keep": _whole}
+_OF_CALLS: dict[str, _Check] = {
+    "n": _whole,
+    "keys": _whole,
+    "first_key": partial(_whole, least=0),
+    "drawn": _yes_or_no,
+    "priority": _any_whole,
+    "at": _from_zero,
+    "cost": _cost,
+}
+_OR_NULL = ("max_slaves", "max_holders")
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from mpitasks.simulator import CallsOf, Pareto, QueueOf, ResourceOf, Workload, simulate
 from mpitasks.simulator.assignments import best_assignment
-from mpitasks.simulator.bounds import Demand, bound_of
+from mpitasks.simulator.bounds import bound_of
+from mpitasks.simulator.demands import Demand
 
 
 def bound(*calls: CallsOf, slaves: int, limits: dict[str, int | None] | None = None, acquire: float = 0.0) -> float:

@@ -73,13 +73,57 @@ def test_a_file_can_be_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     [
         (["exampel5"], "there is no file 'exampel5', and no such workload is built in; those are: example3, "),
         (["hot", "--prices", "{wrong}"], "holds no prices that a simulation has written"),
+        (["hot", "--prices", "{wrong}/a"], "wrong.json/a'; it must be a file in a folder that is there and that you may"),
+        (["hot", "--gantt", "missing/hot.png"], "--gantt can't write 'missing/hot.png'; it must be a file in a folder"),
     ],
 )
 def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str) -> None:
     """In a line, with exit code 1."""
     (tmp_path / "wrong.json").write_text("{}")
     assert main(["simulate", *(each.format(wrong=tmp_path / "wrong.json") for each in arguments)]) == 1
+    out, err = capsys.readouterr()
+    assert message in err
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "--slaves", "3"], "which workload? Options need one: a JSON file, or the name of a built-in one"),
+        (["simulate", "hot", "--slaves", "\u00b2"], "'\u00b2' is no number of slaves; it must be 1 or more"),
+        (["simulate", "hot", "--runs", "0"], "'0' is no number of runs; it must be 1 or more"),
+        (["-n", "\u00b2", "app.py"], "'\u00b2' is no number of ranks; it must be 1 or more"),
+    ],
+)
+def test_what_is_typed_wrong_is_said(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    """As argparse does, with exit code 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_kind_of_picture_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Before anything is run."""
+    pytest.importorskip("matplotlib")
+    assert main(["simulate", "hot", "--gantt", str(tmp_path / "hot.xyz")]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert "no such kind of picture; known: " in err
+
+
+def test_a_picture_that_fails_takes_no_prices_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written first."""
+    monkeypatch.setattr("mpitasks.simulator.command.check_drawable", lambda path: None)
+    monkeypatch.setattr("mpitasks.simulator.command.draw", failing)
+    path = tmp_path / "prices.json"
+    assert main(["simulate", "hot", "--prices", str(path), "--gantt", str(tmp_path / "hot.png")]) == 1
+    assert json.loads(path.read_text())
+
+
+def failing(*_: object) -> None:
+    """A picture that can't be drawn."""
+    msg = "the disk is full"
+    raise OSError(msg)
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
@@ -97,7 +141,7 @@ def test_it_draws(capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: st
 def test_without_matplotlib_it_says_how_to_have_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the table, which needs none."""
+    """Before anything is run."""
     real = builtins.__import__
 
     def without(name: str, *args: Any) -> Any:
@@ -108,5 +152,5 @@ def test_without_matplotlib_it_says_how_to_have_it(
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["simulate", "hot", "--gantt", str(tmp_path / "hot.png")]) == 1
     out, err = capsys.readouterr()
-    assert "makespan" in out
+    assert not out
     assert 'pip install "mpitasks[plot]"' in err

@@ -28,6 +28,13 @@ def test_a_slave_runs_one_call_at_a_time() -> None:
     assert len(report.spans) == 2_000
 
 
+def test_what_has_a_hint_goes_first_if_it_is_the_longest() -> None:
+    """The core is told the cost of each call."""
+    report = simulate(workload_of(CallsOf("a", 20, (1.0, 3.0), cost="seconds")), 1, record=True)
+    seconds = [span.end - span.begin for span in report.spans]
+    assert seconds == pytest.approx(sorted(seconds, reverse=True))
+
+
 @pytest.mark.parametrize("provider", [False, True])
 def test_a_resource_is_acquired_before_its_first_call(*, provider: bool) -> None:
     """And kept for the next ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,11 @@ GOOD: dict[str, Any] = {
     ],
     "slaves": [2, 4],
 }
+
+
+def calls_with(**options: Any) -> dict[str, Any]:
+    """A workload's calls, with these options."""
+    return {"calls": [{"queue": "render", **options}]}
 
 
 def test_json_says_what_a_workload_is(tmp_path: Path) -> None:
@@ -53,6 +59,13 @@ def test_calls_come_in_the_order_of_time() -> None:
     """However they are written."""
     workload = Workload("test", (QueueOf("a"),), (CallsOf("a", 3, at=5.0), CallsOf("a", 3), CallsOf("a", 3, at=1.0)))
     assert [call.at for call in workload.plan().calls] == [0.0] * 3 + [1.0] * 3 + [5.0] * 3
+
+
+@pytest.mark.parametrize(("cost", "costs"), [(0.5, [0.5, 0.5]), ("seconds", [3.0, 3.0])])
+def test_a_hint_is_a_number_or_what_each_call_takes(cost: float | str, costs: list[float]) -> None:
+    """The same in JSON and by the classes."""
+    workload = parse("mine", {**GOOD, **calls_with(n=2, seconds=3, cost=cost)})
+    assert [call.cost for call in workload.plan().calls] == costs
 
 
 def test_the_same_seed_draws_the_same() -> None:
@@ -86,10 +99,33 @@ def test_a_heavy_tail_has_its_mean() -> None:
         ({"calls": [{"queue": "rendr"}]}, "no queue is named 'rendr'; did you mean 'render'? Known: 'render', 'store'"),
         ({"calls": [{"queue": "render", "resource": "mesh"}]}, "no resource is named 'mesh'; known: 'scene'"),
         ({"calls": [{"queue": "render", "n": 1.5}]}, "n of calls must be a whole number"),
-        ({"calls": [{"queue": "render", "seconds": "1"}]}, "seconds of calls must be a number, 0 or more; it is '1'"),
+        ({"calls": [{"queue": "render", "seconds": "1"}]}, "seconds of calls must be a number, 0 or more, and finite; it is"),
         ({"calls": [{"queue": "render", "seconds": {"mean": 1, "tail": 1}}]}, "tail of seconds must be above 1"),
         ({"calls": [{"queue": "render", "at": -1}]}, "at of calls must be a number, 0 or more"),
         ({"slaves": 0}, "slaves must be a whole number, 1 or more; it is 0"),
+        ({"slaves": []}, "slaves must be a whole number, 1 or more, or a list of some; it is [], so leave it out for 8"),
+        ({"seed": [1]}, "seed of a workload must be a whole number; it is [1]"),
+        ({"about": ["x"]}, "about of a workload must be a text in quotes; it is ['x']"),
+        ({"mixed": "no"}, "mixed of a workload must be true or false, without quotes; it is 'no'"),
+        ({"queues": {"render": {"weight": inf}}}, "weight of queue 'render' must be a number above 0, and finite; it is inf"),
+        ({"resources": {"scene": {"provider": "no"}}}, "provider of resource 'scene' must be true or false, without quotes"),
+        ({"resources": {"scene": {"provider": True, "keep": None}}}, "keep of resource 'scene' must be a whole number, 1 or"),
+        (
+            {"resources": {"scene": {"keep": 2}}},
+            "resource 'scene' has keep, which only a provider keeps; add \"provider\": true",
+        ),
+        (calls_with(priority="high"), "priority of calls must be a whole number; it is 'high'"),
+        (calls_with(priority=None), "priority of calls must be a whole number; it is None"),
+        (calls_with(first_key=0.5), "first_key of calls must be a whole number, 0 or more; it is 0.5"),
+        (calls_with(drawn="x"), "drawn of calls must be true or false, without quotes; it is 'x'"),
+        (calls_with(at=inf), "at of calls must be a number, 0 or more, and finite; it is inf"),
+        (calls_with(at=nan), "at of calls must be a number, 0 or more, and finite; it is nan"),
+        (calls_with(at=10**400), "at of calls must be a number, 0 or more, and finite; it is 1000"),
+        (calls_with(cost="long"), """cost of calls, if not "seconds", must be a number, 0 or more, and finite; it is 'long'"""),
+        (calls_with(cost=-1), """cost of calls, if not "seconds", must be a number, 0 or more, and finite; it is -1"""),
+        (calls_with(seconds=nan), "seconds of calls must be a number, 0 or more, and finite; it is nan"),
+        (calls_with(seconds=[1, inf]), "seconds of calls must be a number, 0 or more, and finite; it is inf"),
+        (calls_with(seconds=[3, 1]), "seconds of calls must be [least, most], and [3, 1] runs backwards; write [1, 3]"),
     ],
     ids=lambda value: None if isinstance(value, str) else json.dumps(value)[:40],
 )
@@ -105,6 +141,9 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text("{")
     with pytest.raises(WorkloadError, match=r"mine\.json is no JSON: .*line 1"):
+        read(path)
+    path.write_bytes('{"about": "é"}'.encode("latin-1"))
+    with pytest.raises(WorkloadError, match=r"mine\.json is no JSON: .*; it must be an object in UTF-8"):
         read(path)
     with pytest.raises(WorkloadError, match="a workload is an object with 'queues' and 'calls', and this is 3"):
         parse("mine", 3)
