@@ -60,7 +60,12 @@ class _Desk:
         """What was handed out and is not collected."""
 
     def add(self, name: str, data: object, resource_id: Hashable) -> None:
-        """Some more work for that master."""
+        """Some more work for that master.
+
+        Raises:
+            TypeError: The id can't be one; nothing was changed.
+        """
+        _check_resource(resource_id)
         self._scheduler.submitted(_Work(CallId(next(self._numbers)), name, data, resource_id))
 
     def done(self) -> bool:
@@ -144,6 +149,18 @@ class _Desk:
             self.count_on([idle])
 
 
+def _check_resource(resource_id: object) -> None:
+    """Refuse what can't be an id."""
+    try:
+        hash(resource_id)
+    except TypeError:
+        msg = (
+            f"add_work: resource_id={resource_id!r} must be hashable: it is an id, such as a string, a number or a tuple of "
+            "them; nothing was added"
+        )
+        raise TypeError(msg) from None
+
+
 def _move(slave: int, source: set[int], target: set[int]) -> None:
     source.discard(slave)
     target.add(slave)
@@ -171,6 +188,9 @@ class WorkQueue:
         Args:
             data: What `do_work` of a slave will get.
             resource_id: What the slave will need for it: better done by a slave that did the last work with the same one.
+
+        Raises:
+            TypeError: `resource_id` is not hashable; nothing was added.
         """
         self._desk.add("", data, resource_id)
 
@@ -220,6 +240,7 @@ class MultiWorkQueue:
 
         Raises:
             KeyError: There is no such id.
+            TypeError: `resource_id` is not hashable; nothing was added.
         """
         self._desk.add(self._names[self._known(task_id)], data, resource_id)
 

@@ -91,6 +91,22 @@ def test_all_work_is_done_once(farm: NewFarm) -> None:
     assert Counter(seen) == Counter({None: 2, "late": 1, **dict.fromkeys(range(10), 1)})
 
 
+def test_a_resource_id_that_is_none_is_refused(farm: NewFarm) -> None:
+    """Before anything changes: what was added is done, and the queue ends."""
+    world = farm(3)
+    queue = WorkQueue(Master([1]))
+    several = MultiWorkQueue([2], [("a", Master(), None)])
+    rule = r"add_work: resource_id=\[1\] must be hashable: it is an id, such as a string, .*; nothing was added"
+    with pytest.raises(TypeError, match=rule):
+        queue.add_work(1, [1])  # type: ignore[arg-type]  that is the test
+    with pytest.raises(TypeError, match=rule):
+        several.add_work("a", 1, resource_id=[1])  # type: ignore[arg-type]  as above
+    assert (queue.done(), several.done()) == (True, True)
+    queue.add_work(2, (1,))
+    world.start_all(lambda _, data: data)
+    assert collect_all(world, queue) == [2]
+
+
 def test_do_work_fills_all_slaves_at_once(farm: NewFarm) -> None:
     """And gives no slave a second piece before the result of the first is collected."""
     world = farm(33)
