@@ -23,7 +23,7 @@ from ..errors import EncodeError
 from ..ids import CallId, Rank
 from . import world
 from .endpoint import Run
-from .master import Master
+from .master import Master, is_whole
 
 _RULES = Rules(most_calls=1)
 
@@ -224,6 +224,7 @@ class MultiWorkQueue:
             time, or None.
 
     Raises:
+        TypeError: One of `masters_details` is no such tuple, or one of `slaves` is no whole number.
         ValueError: An id, or a master, is there twice; or a limit below 1.
     """
 
@@ -289,7 +290,9 @@ class MultiWorkQueue:
 def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:
     """Refuse what could not work."""
     ids: dict[Master, Hashable] = {}
-    for task_id, master, limit in details:
+    for detail in details:
+        _check_types(detail)
+        task_id, master, limit = detail
         if task_id in ids.values():
             msg = f"masters_details has the id {task_id!r} twice"
             raise ValueError(msg)
@@ -300,3 +303,18 @@ def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:
             msg = f"the limit {limit!r} of {task_id!r} must be 1 or more, or None for no limit"
             raise ValueError(msg)
         ids[master] = task_id
+
+
+def _check_types(detail: Any) -> None:  # noqa: ANN401  whatever the program has there
+    """Refuse what is not (id, master, limit)."""
+    try:
+        task_id, master, limit = detail
+    except (TypeError, ValueError):
+        msg = f"masters_details has {detail!r}, which must be (id, master, limit); the limit is None for no limit"
+        raise TypeError(msg) from None
+    if not isinstance(master, Master):
+        msg = f"masters_details has {master!r} as the master of {task_id!r}, which must be a Master; make one for each id"
+        raise TypeError(msg)
+    if limit is not None and not is_whole(limit):
+        msg = f"the limit {limit!r} of {task_id!r} must be a whole number, 1 or more, or None for no limit"
+        raise TypeError(msg)

@@ -7,6 +7,7 @@ from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from mpitasks.classic import Master, MultiWorkQueue, WorkQueue
@@ -511,3 +512,36 @@ def test_an_unknown_id_is_refused(farm: NewFarm) -> None:
     for use in (lambda: queue.add_work("b", 1), lambda: queue.get_completed_work("b")):
         with pytest.raises(KeyError, match="no work has the id 'b'; known: 'a', 2"):
             use()
+
+
+NO_DETAILS = {
+    "a fraction": (("a", "one", 1.5), r"the limit 1\.5 of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "a bool": (("a", "one", True), "the limit True of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "a string": (("a", "one", "2"), "the limit '2' of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "two": (("a", 1), r"masters_details has \('a', 1\), which must be \(id, master, limit\); the limit is None for no limit"),
+    "nothing": (None, r"masters_details has None, which must be \(id, master, limit\); the limit is None for no limit"),
+    "no master": (
+        ("a", None, 1),
+        "masters_details has None as the master of 'a', which must be a Master; make one for each id",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_DETAILS)
+def test_details_of_a_wrong_type_are_refused(farm: NewFarm, what: str) -> None:
+    """Before any master has a slave."""
+    farm(2)
+    detail, rule = NO_DETAILS[what]
+    master = Master()
+    given: Any = tuple(master if part == "one" else part for part in detail) if detail else detail
+    with pytest.raises(TypeError, match=rule):
+        MultiWorkQueue([1], [given])
+    assert master.num_slaves() == 0
+
+
+def test_a_limit_may_be_any_whole_number(farm: NewFarm) -> None:
+    """Numpy's too: programs compute them."""
+    world = farm(3)
+    world.hands()
+    _, masters = queue_of(world, {"a": np.int64(1)})  # type: ignore[dict-item]  it is one, for Python
+    assert masters["a"].num_slaves() == 1
