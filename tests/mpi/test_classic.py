@@ -161,7 +161,28 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
-def original(mpiexec: Mpiexec, number: int, ranks: int) -> str:
+MEASURED = """
+import random
+from mpitasks.classic import Slave, world
+
+random.seed(5)
+
+def measured(cls):
+    do_work = cls.do_work
+    def wrapped(self, args):
+        began = time.monotonic()
+        result = do_work(self, args)
+        nap(0.05)
+        print(f"{args[0].name} on {world.comm().rank} from {began} to {time.monotonic()}", flush=True)
+        return result
+    cls.do_work = wrapped
+
+Slave.__init_subclass__ = classmethod(measured)
+"""
+"""Work takes a moment, and says when it was done; the same kinds of work each time."""
+
+
+def original(mpiexec: Mpiexec, number: int, ranks: int, prelude: str = "") -> str:
     """What a program prints of which only the import lines were changed; its naps are a twentieth."""
     text = (SEED / f"example{number}.py").read_text()
     changed, count = re.subn(
@@ -170,7 +191,7 @@ def original(mpiexec: Mpiexec, number: int, ranks: int) -> str:
     assert count == 1 + (number != 2)
     path = mpiexec.folder / "original.py"
     path.write_text(changed)
-    ended = mpiexec(ranks, FASTER, str(path), timeout=60)
+    ended = mpiexec(ranks, FASTER.replace("runpy.run", prelude + "runpy.run"), str(path), timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert sorted(re.findall(r"Task completed \(rank (\d)\)", ended.stdout)) == [str(rank) for rank in range(ranks)]
     return ended.stdout
@@ -210,10 +231,15 @@ def test_the_seeds_example_4_runs(mpiexec: Mpiexec) -> None:
 
 
 def test_the_seeds_example_5_runs(mpiexec: Mpiexec) -> None:
-    """With its limits, on nine ranks."""
-    output = original(mpiexec, 5, 9)
+    """With its limits, on nine ranks: never more than 2 in TASK1, 1 in TASK3, and TASK2 gets all the rest."""
+    output = original(mpiexec, 5, 9, MEASURED)
     assert sorted(map(int, re.findall(r"executing \S+ with task_id (\d+)", output))) == list(range(100))
     assert output.count("Master: slave finished his task returning: (True, ") == 100
+    spans: dict[str, list[Span]] = {}
+    for kind, rank, began, ended in re.findall(r"(TASK\d) on (\d) from ([\d.]+) to ([\d.]+)", output):
+        spans.setdefault(kind, []).append(Span(int(rank), float(began), float(ended)))
+    assert sum(map(len, spans.values())) == 100
+    assert {kind: most_at_once(some) for kind, some in spans.items()} == {"TASK1": 2, "TASK2": 5, "TASK3": 1}
 
 
 # ---------------------------------------------------------------- the seed's faults
