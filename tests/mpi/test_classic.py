@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -623,3 +625,82 @@ def main():
         app.process.kill()
         ended = app.wait(timeout=15)
     assert ended.returncode == -9
+
+
+# ---------------------------------------------------------------- signals
+
+SIGNALLED = """
+def nap(seconds):
+    time.sleep(seconds)
+
+def main():
+    queue = WorkQueue(Master(range(1, size)))
+    for _ in range(1000):
+        queue.add_work(("nap", 0.05))
+    try:
+        print("ready", flush=True)
+        if sys.argv[1] == "looks":
+            while True:
+                queue.do_work()
+                list(queue.get_completed_work())
+        queue.do_work()
+        time.sleep(1000)
+    except BaseException as error:
+        print("main got", type(error).__name__, flush=True)
+        raise
+    finally:
+        print("main's end", flush=True)
+"""
+AFTER = """
+print("rank", rank, "has left", flush=True)
+"""
+SIGNALS = {"Ctrl-C": (signal.SIGINT, 130, "KeyboardInterrupt"), "SIGTERM": (signal.SIGTERM, 143, "Terminated")}
+
+
+@pytest.mark.parametrize("doing", ["naps", "looks"])
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_ends_a_classic_program_in_order(mpiexec: Mpiexec, name: str, doing: str) -> None:
+    """Under `python -m mpitasks`: rank 0 runs its `finally` blocks, slaves leave, and the code is a shell's."""
+    number, code, error = SIGNALS[name]
+    app = mpiexec.folder / "app.py"
+    app.write_text(PROLOGUE + SIGNALLED + EPILOGUE + AFTER)
+    with mpiexec.start_command([sys.executable, "-m", "mpitasks", "-n", "3", str(app), doing]) as running:
+        running.wait_for("ready")
+        time.sleep(0.3)
+        running.process.send_signal(number)
+        ended = running.wait()
+    expected = [f"main got {error}", "main's end", "rank 1 has left", "rank 2 has left", "ready"]
+    assert (ended.returncode, sorted(ended.stdout.splitlines())) == (code, expected), ended.stderr
+    assert ("BAD TERMINATION" in ended.stderr, "Traceback" in ended.stderr) == (False, False), ended.stderr
+    assert ("mpitasks: interrupted" in ended.stderr) == (name == "Ctrl-C")
+
+
+def test_a_classic_program_keeps_its_own_handlers(mpiexec: Mpiexec) -> None:
+    """Whoever takes signals himself gets them as before."""
+    source = """
+import signal
+
+def main():
+    def own(*_):
+        print("own", flush=True)
+    signal.signal(signal.SIGTERM, own)
+    master = Master(range(1, size))
+    print(signal.getsignal(signal.SIGTERM) is own, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    master.terminate_slaves()
+"""
+    ended = run(mpiexec, 2, source)
+    assert (ended.returncode, ended.stdout) == (0, "True True\n"), ended.stderr
+
+
+def test_a_signal_ends_a_classic_program_whose_slave_is_stuck(mpiexec: Mpiexec) -> None:
+    """The job is aborted after a moment, and the code is the signal's all the same."""
+    app = mpiexec.folder / "app.py"
+    grace = "import mpitasks.classic.world\nmpitasks.classic.world.GRACE = 0.5\n"
+    app.write_text(PROLOGUE + grace + SIGNALLED.replace("0.05", "1000") + EPILOGUE)
+    with mpiexec.start_command([sys.executable, "-m", "mpitasks", "-n", "3", str(app), "looks"]) as running:
+        running.wait_for("ready")
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGINT)
+        ended = running.wait()
+    assert (ended.returncode, "main's end" in ended.stdout) == (130, True), ended.stderr
+    assert "are still in do_work; the job is aborted" in ended.stderr
