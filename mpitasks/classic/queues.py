@@ -77,17 +77,30 @@ class _Desk:
         """Give work to every slave that can have some.
 
         Raises:
-            Exception: What a `run` raises; its work waits again, unless it can't be pickled.
+            EncodeError: Some data can't be pickled.
+            Exception: What a `run` raises, the first of them; its work waits again, and what others get is given first.
         """
         self._settle()
         self._meet()
         orders = [order for order in self._scheduler.decide(monotonic()) if isinstance(order, Send)]
+        failures: list[Exception] = []
         try:
             while orders:
-                self._give(orders.pop(0))
+                self._give_or_note(orders.pop(0), failures)
         finally:
             for order in orders:
                 self._scheduler.given_back(order.rank, [call.id for call in order.calls], monotonic())
+        if failures:
+            raise failures[0]
+
+    def _give_or_note(self, order: Send, failures: list[Exception]) -> None:
+        """Hand one piece of work to one slave; one that an overridden `run` never takes must not stand in the way of all."""
+        try:
+            self._give(order)
+        except EncodeError:
+            raise  # at once, since it is raised once: that work is dropped
+        except Exception as error:  # noqa: BLE001  what the program's own `run` raises
+            failures.append(error)
 
     def _settle(self) -> None:
         """Slaves whose results are collected have ended what they were given, whoever has collected them."""
@@ -199,6 +212,7 @@ class WorkQueue:
 
         Raises:
             EncodeError: Some data can't be pickled. It is dropped, all other work stays.
+            Exception: What an overridden `run` raises, once all other work is given out; it is tried again next time.
         """
         self._desk.hand_out()
 
@@ -250,6 +264,7 @@ class MultiWorkQueue:
 
         Raises:
             EncodeError: Some data can't be pickled. It is dropped, all other work stays.
+            Exception: What an overridden `run` raises, once all other work is given out; it is tried again next time.
         """
         self._desk.hand_out()
 

@@ -206,6 +206,56 @@ def test_work_waits_again_when_an_overridden_run_raises(farm: NewFarm) -> None:
     assert sorted(hand.look().data for hand in hands.values()) == ["one", "three", "two"]
 
 
+def test_work_that_run_never_takes_does_not_block_its_queue(farm: NewFarm) -> None:
+    """What other slaves get is given out before that is raised; it is tried again at each do_work."""
+
+    class Picky(Master):
+        tries = 0
+
+        def run(self, slave: int, data: Any) -> None:
+            if data == "bad":
+                self.tries += 1
+                raise LookupError("never")
+            super().run(slave, data)
+
+    world = farm(4)
+    hands = world.hands()
+    master = Picky([1, 2, 3])
+    queue = WorkQueue(master)
+    for data in ("bad", 1, 2, 3, 4, 5, 6):
+        queue.add_work(data)
+    for turn in range(1, 5):
+        with pytest.raises(LookupError, match="never"):
+            queue.do_work()
+        assert master.tries == turn
+        for hand in hands.values():
+            if hand.look().data is not IDLE:
+                hand.answer()
+        list(queue.get_completed_work())
+    assert sorted(data for hand in hands.values() for data in hand.got) == [1, 2, 3, 4, 5, 6]
+    assert not queue.done()
+
+
+def test_data_that_cannot_be_pickled_is_told_beside_a_run_that_raises(farm: NewFarm) -> None:
+    """It is dropped, so this is the one time; the other is raised again."""
+
+    class Picky(Master):
+        def run(self, slave: int, data: Any) -> None:
+            if data == "bad":
+                raise LookupError("never")
+            super().run(slave, data)
+
+    world = farm(3)
+    world.hands()
+    queue = WorkQueue(Picky([1, 2]))
+    queue.add_work("bad")
+    queue.add_work(threading.Lock())
+    with pytest.raises(EncodeError):
+        queue.do_work()
+    with pytest.raises(LookupError, match="never"):
+        queue.do_work()
+
+
 def test_an_overridden_run_may_keep_the_work_to_itself(farm: NewFarm) -> None:
     """Then it is done with, and the slave is free."""
 
