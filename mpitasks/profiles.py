@@ -125,7 +125,8 @@ def _add_up(folder: Path) -> None:
 
     paths = _of_ranks(folder)
     if not paths:
-        print(f"mpitasks: no profiles in {folder}: no rank has come to the end of its run()", file=sys.stderr)
+        why = "no rank has come to the end of mpitasks.run(); profile programs of mpitasks.classic by hand, with cProfile"
+        print(f"mpitasks: no profiles in {folder}: {why}", file=sys.stderr)
         return
     total = folder / "all.prof"
     Stats(*map(str, paths)).dump_stats(total)

@@ -5,7 +5,7 @@
     errors, ids, version ◄── everything
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
-    core, transport, backoff and messages of runtime ◄── classic
+    core, transport, backoff, interrupts and messages of runtime ◄── classic
     core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
@@ -103,7 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
     "classic.endpoint": {"transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"},
-    "classic.world": {"guard", "launch", "transport.base", "transport.mpi", "classic.endpoint"},
+    "classic.world": {"guard", "launch", "transport.base", "transport.mpi", "classic.endpoint", "runtime.interrupts"},
     "classic.slave": {
         "retries",
         *("launch", "transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"),
@@ -283,6 +283,6 @@ def test_the_runtime_is_reached_by_the_session_alone() -> None:
 
 
 def test_classic_takes_no_loop_of_the_runtime() -> None:
-    """It waits as the runtime waits, and uses the same numbers in its messages."""
+    """It waits as the runtime waits, uses the same numbers in its messages, and takes signals at the same points."""
     taken = {one.target for one in inside() if one.source.startswith("classic.") and one.target.startswith("runtime.")}
-    assert taken == {"runtime.backoff", "runtime.messages"}
+    assert taken == {"runtime.backoff", "runtime.interrupts", "runtime.messages"}

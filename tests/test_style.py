@@ -21,6 +21,7 @@ MOST_LINES, USUAL_LINES, MEDIAN_LINES = 40, 20, 7
 BROAD = {
     # Where code runs that is not ours.
     ("classic.endpoint", "Endpoint.send", "Exception"): "pickling of data",
+    ("classic.queues", "_Desk._give_or_note", "Exception"): "an overridden `run`",
     ("classic.slave", "_outcome", "BaseException"): "`do_work`",
     ("classic.slave", "_result", "Exception"): "pickling of results",
     ("executor", "Executor._sent", "Exception"): "pickle hooks and key functions",

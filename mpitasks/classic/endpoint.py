@@ -97,6 +97,10 @@ def never() -> bool:
     return False
 
 
+def nothing() -> None:
+    """No signal comes here."""
+
+
 class Endpoint:
     """The master's end of the wire.
 
@@ -104,12 +108,21 @@ class Endpoint:
         transport: To all ranks.
         sources: The slaves to listen to, which is kept up to date here.
         is_orphan: Whether whoever started this job has died.
+        check: Raises what a signal asks for that came while code of ours ran.
     """
 
-    def __init__(self, transport: Transport, sources: set[Rank], *, is_orphan: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        sources: set[Rank],
+        *,
+        is_orphan: Callable[[], bool] = never,
+        check: Callable[[], None] = nothing,
+    ) -> None:
         self._transport = transport
         self._sources = sources
         self._is_orphan = is_orphan
+        self._check = check
         self._contacts: dict[Rank, Contact] = {}
         self._numbers = count(1)
 
@@ -168,6 +181,7 @@ class Endpoint:
         while self._receive():
             pass
         self._move()
+        self._check()
 
     def dismiss(self, ranks: Mapping[Rank, int], *, unheard: float, heard: float = inf) -> list[Rank]:
         """Let these slaves leave, and wait until they have.
@@ -197,6 +211,7 @@ class Endpoint:
             elif self._is_orphan():
                 os._exit(1)  # as in `poll`
             else:
+                self._check()
                 backoff.pause()
         return [contact.rank for contact in left]
 

@@ -17,6 +17,11 @@ UNHEARD_AT_MOST = 30.0
 _logger = logging.getLogger("mpitasks")
 
 
+def is_whole(value: object) -> bool:
+    """Whether this is a whole number, numpy's too; a bool is none."""
+    return hasattr(type(value), "__index__") and not isinstance(value, bool)
+
+
 class Master:
     """Controls slaves by hand, from rank 0; `WorkQueue` and `MultiWorkQueue` do it for you.
 
@@ -28,6 +33,7 @@ class Master:
 
     Raises:
         StartError: There is only one rank, so that there will never be a slave.
+        TypeError: One of `slaves` is no whole number.
         ValueError: One of `slaves` can't be one.
 
     Attributes:
@@ -61,6 +67,7 @@ class Master:
             ready: Whether to give it work although it may not have said yet that it is ready.
 
         Raises:
+            TypeError: That is no whole number.
             ValueError: That rank can't be a slave.
         """
         self._expect(slave)
@@ -166,8 +173,12 @@ class Master:
         """Count on that slave from now on.
 
         Raises:
+            TypeError: That is no whole number.
             ValueError: That rank can't be one.
         """
+        if not is_whole(slave):
+            msg = f"{slave!r} can't be a slave: a slave is the rank of a process in COMM_WORLD, a whole number from 1 on"
+            raise TypeError(msg)
         if not MASTER < slave < self._size:
             msg = f"rank {slave} can't be a slave: rank 0 is the master, and there are {self._size} ranks in all"
             raise ValueError(msg)

@@ -23,7 +23,7 @@ from ..errors import EncodeError
 from ..ids import CallId, Rank
 from . import world
 from .endpoint import Run
-from .master import Master
+from .master import Master, is_whole
 
 _RULES = Rules(most_calls=1)
 
@@ -60,7 +60,12 @@ class _Desk:
         """What was handed out and is not collected."""
 
     def add(self, name: str, data: object, resource_id: Hashable) -> None:
-        """Some more work for that master."""
+        """Some more work for that master.
+
+        Raises:
+            TypeError: The id can't be one; nothing was changed.
+        """
+        _check_resource(resource_id)
         self._scheduler.submitted(_Work(CallId(next(self._numbers)), name, data, resource_id))
 
     def done(self) -> bool:
@@ -72,17 +77,30 @@ class _Desk:
         """Give work to every slave that can have some.
 
         Raises:
-            Exception: What a `run` raises; its work waits again, unless it can't be pickled.
+            EncodeError: Some data can't be pickled.
+            Exception: What a `run` raises, the first of them; its work waits again, and what others get is given first.
         """
         self._settle()
         self._meet()
         orders = [order for order in self._scheduler.decide(monotonic()) if isinstance(order, Send)]
+        failures: list[Exception] = []
         try:
             while orders:
-                self._give(orders.pop(0))
+                self._give_or_note(orders.pop(0), failures)
         finally:
             for order in orders:
                 self._scheduler.given_back(order.rank, [call.id for call in order.calls], monotonic())
+        if failures:
+            raise failures[0]
+
+    def _give_or_note(self, order: Send, failures: list[Exception]) -> None:
+        """Hand one piece of work to one slave; one that an overridden `run` never takes must not stand in the way of all."""
+        try:
+            self._give(order)
+        except EncodeError:
+            raise  # at once, since it is raised once: that work is dropped
+        except Exception as error:  # noqa: BLE001  what the program's own `run` raises
+            failures.append(error)
 
     def _settle(self) -> None:
         """Slaves whose results are collected have ended what they were given, whoever has collected them."""
@@ -144,6 +162,18 @@ class _Desk:
             self.count_on([idle])
 
 
+def _check_resource(resource_id: object) -> None:
+    """Refuse what can't be an id."""
+    try:
+        hash(resource_id)
+    except TypeError:
+        msg = (
+            f"add_work: resource_id={resource_id!r} must be hashable: it is an id, such as a string, a number or a tuple of "
+            "them; nothing was added"
+        )
+        raise TypeError(msg) from None
+
+
 def _move(slave: int, source: set[int], target: set[int]) -> None:
     source.discard(slave)
     target.add(slave)
@@ -171,6 +201,9 @@ class WorkQueue:
         Args:
             data: What `do_work` of a slave will get.
             resource_id: What the slave will need for it: better done by a slave that did the last work with the same one.
+
+        Raises:
+            TypeError: `resource_id` is not hashable; nothing was added.
         """
         self._desk.add("", data, resource_id)
 
@@ -179,6 +212,7 @@ class WorkQueue:
 
         Raises:
             EncodeError: Some data can't be pickled. It is dropped, all other work stays.
+            Exception: What an overridden `run` raises, once all other work is given out; it is tried again next time.
         """
         self._desk.hand_out()
 
@@ -204,6 +238,7 @@ class MultiWorkQueue:
             time, or None.
 
     Raises:
+        TypeError: One of `masters_details` is no such tuple, or one of `slaves` is no whole number.
         ValueError: An id, or a master, is there twice; or a limit below 1.
     """
 
@@ -220,6 +255,7 @@ class MultiWorkQueue:
 
         Raises:
             KeyError: There is no such id.
+            TypeError: `resource_id` is not hashable; nothing was added.
         """
         self._desk.add(self._names[self._known(task_id)], data, resource_id)
 
@@ -228,6 +264,7 @@ class MultiWorkQueue:
 
         Raises:
             EncodeError: Some data can't be pickled. It is dropped, all other work stays.
+            Exception: What an overridden `run` raises, once all other work is given out; it is tried again next time.
         """
         self._desk.hand_out()
 
@@ -268,7 +305,9 @@ class MultiWorkQueue:
 def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:
     """Refuse what could not work."""
     ids: dict[Master, Hashable] = {}
-    for task_id, master, limit in details:
+    for detail in details:
+        _check_types(detail)
+        task_id, master, limit = detail
         if task_id in ids.values():
             msg = f"masters_details has the id {task_id!r} twice"
             raise ValueError(msg)
@@ -279,3 +318,18 @@ def _check(details: list[tuple[Hashable, Master, int | None]]) -> None:
             msg = f"the limit {limit!r} of {task_id!r} must be 1 or more, or None for no limit"
             raise ValueError(msg)
         ids[master] = task_id
+
+
+def _check_types(detail: Any) -> None:  # noqa: ANN401  whatever the program has there
+    """Refuse what is not (id, master, limit)."""
+    try:
+        task_id, master, limit = detail
+    except (TypeError, ValueError):
+        msg = f"masters_details has {detail!r}, which must be (id, master, limit); the limit is None for no limit"
+        raise TypeError(msg) from None
+    if not isinstance(master, Master):
+        msg = f"masters_details has {master!r} as the master of {task_id!r}, which must be a Master; make one for each id"
+        raise TypeError(msg)
+    if limit is not None and not is_whole(limit):
+        msg = f"the limit {limit!r} of {task_id!r} must be a whole number, 1 or more, or None for no limit"
+        raise TypeError(msg)

@@ -2,19 +2,28 @@
 
 Rank 0 has the endpoint that its Masters share; every other rank has a transport to rank 0. If rank 0 ends without having
 let its slaves go, they are let go then: they would wait for it, and MPI's end would wait for them.
+
+::
+
+    SIGINT, SIGTERM ──► launcher ──► rank 0: KeyboardInterrupt, SystemExit ──► its `finally` blocks ──► slaves are let go
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
+from types import TracebackType
 from typing import Any
 
 from .. import guard, launch, output
 from ..errors import StartError
 from ..ids import MASTER, Rank
+from ..runtime.interrupts import Interrupts
 from ..transport.base import Transport
 from .endpoint import Endpoint
 
@@ -65,6 +74,8 @@ def comm() -> Any:  # noqa: ANN401  an MPI.Intracomm, and mpi4py is not to be im
     return MPI.COMM_WORLD
 
 
+_Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
 _sources: set[Rank] = set()
 """Whom the transport of this process listens to."""
 
@@ -85,17 +96,43 @@ def _transport() -> Transport:
 
 @cache
 def _endpoint() -> Endpoint:
-    made = Endpoint(_transport(), _sources, is_orphan=launch.orphan_watch())
-    atexit.register(_let_go, made, os.getpid())
+    interrupts = Interrupts()
+    made = Endpoint(_transport(), _sources, is_orphan=launch.orphan_watch(), check=interrupts.check)
+    _take_signals(interrupts)
+    launch.say_where(GRACE)
+    atexit.register(_let_go, made, interrupts, os.getpid())
     return made
 
 
-def _let_go(made: Endpoint, pid: int) -> None:
+def _take_signals(interrupts: Interrupts) -> None:
+    """From now on, signals end this rank in order; a program that has handlers of its own keeps them."""
+    if (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == (signal.default_int_handler, signal.SIG_DFL):
+        installed = ExitStack()
+        installed.enter_context(interrupts.installed())
+        atexit.register(installed.close)
+    sys.excepthook = _after_ctrl_c(sys.excepthook)
+
+
+def _after_ctrl_c(show: _Hook) -> _Hook:
+    """An excepthook that ends this rank in order after Ctrl-C: the guard would abort the job, and Python kills itself."""
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            show(kind, error, traceback)
+            return
+        print("mpitasks: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+    return hook
+
+
+def _let_go(made: Endpoint, interrupts: Interrupts, pid: int) -> None:
     """Rank 0 ends: let go the slaves that nobody has."""
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
     if MPI.Is_finalized() or os.getpid() != pid:
         return
+    interrupts.forget()
     made.dismiss(made.known(), unheard=0.0, heard=GRACE)
     if busy := made.busy():
         output.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from mpitasks.classic import Master, Slave, SlaveNotReady, endpoint, world
@@ -160,6 +161,19 @@ def test_a_rank_that_cannot_be_a_slave_is_refused(farm: NewFarm, slave: int) -> 
     farm(3)
     with pytest.raises(ValueError, match=f"rank {slave} can't be a slave: rank 0 is the master, and there are 3 ranks in all"):
         Master([1, slave])
+
+
+@pytest.mark.parametrize("slave", [1.5, True, "a", None])
+def test_what_is_no_rank_is_refused(farm: NewFarm, slave: Any) -> None:
+    """A whole number is one, numpy's too; and nothing has changed."""
+    farm(3)
+    rule = f"{slave!r} can't be a slave: a slave is the rank of a process in COMM_WORLD, a whole number from 1 on"
+    with pytest.raises(TypeError, match=rule):
+        Master([slave])
+    master = Master([np.int64(1)])
+    with pytest.raises(TypeError, match=rule):
+        master.add_slave(slave, False)
+    assert master.slaves == {1}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from mpitasks.classic import Master, MultiWorkQueue, WorkQueue
@@ -89,6 +90,22 @@ def test_all_work_is_done_once(farm: NewFarm) -> None:
     assert not queue.done()
     assert collect_all(world, queue) == [None]
     assert Counter(seen) == Counter({None: 2, "late": 1, **dict.fromkeys(range(10), 1)})
+
+
+def test_a_resource_id_that_is_none_is_refused(farm: NewFarm) -> None:
+    """Before anything changes: what was added is done, and the queue ends."""
+    world = farm(3)
+    queue = WorkQueue(Master([1]))
+    several = MultiWorkQueue([2], [("a", Master(), None)])
+    rule = r"add_work: resource_id=\[1\] must be hashable: it is an id, such as a string, .*; nothing was added"
+    with pytest.raises(TypeError, match=rule):
+        queue.add_work(1, [1])  # type: ignore[arg-type]  that is the test
+    with pytest.raises(TypeError, match=rule):
+        several.add_work("a", 1, resource_id=[1])  # type: ignore[arg-type]  as above
+    assert (queue.done(), several.done()) == (True, True)
+    queue.add_work(2, (1,))
+    world.start_all(lambda _, data: data)
+    assert collect_all(world, queue) == [2]
 
 
 def test_do_work_fills_all_slaves_at_once(farm: NewFarm) -> None:
@@ -187,6 +204,56 @@ def test_work_waits_again_when_an_overridden_run_raises(farm: NewFarm) -> None:
         queue.do_work()
     queue.do_work()
     assert sorted(hand.look().data for hand in hands.values()) == ["one", "three", "two"]
+
+
+def test_work_that_run_never_takes_does_not_block_its_queue(farm: NewFarm) -> None:
+    """What other slaves get is given out before that is raised; it is tried again at each do_work."""
+
+    class Picky(Master):
+        tries = 0
+
+        def run(self, slave: int, data: Any) -> None:
+            if data == "bad":
+                self.tries += 1
+                raise LookupError("never")
+            super().run(slave, data)
+
+    world = farm(4)
+    hands = world.hands()
+    master = Picky([1, 2, 3])
+    queue = WorkQueue(master)
+    for data in ("bad", 1, 2, 3, 4, 5, 6):
+        queue.add_work(data)
+    for turn in range(1, 5):
+        with pytest.raises(LookupError, match="never"):
+            queue.do_work()
+        assert master.tries == turn
+        for hand in hands.values():
+            if hand.look().data is not IDLE:
+                hand.answer()
+        list(queue.get_completed_work())
+    assert sorted(data for hand in hands.values() for data in hand.got) == [1, 2, 3, 4, 5, 6]
+    assert not queue.done()
+
+
+def test_data_that_cannot_be_pickled_is_told_beside_a_run_that_raises(farm: NewFarm) -> None:
+    """It is dropped, so this is the one time; the other is raised again."""
+
+    class Picky(Master):
+        def run(self, slave: int, data: Any) -> None:
+            if data == "bad":
+                raise LookupError("never")
+            super().run(slave, data)
+
+    world = farm(3)
+    world.hands()
+    queue = WorkQueue(Picky([1, 2]))
+    queue.add_work("bad")
+    queue.add_work(threading.Lock())
+    with pytest.raises(EncodeError):
+        queue.do_work()
+    with pytest.raises(LookupError, match="never"):
+        queue.do_work()
 
 
 def test_an_overridden_run_may_keep_the_work_to_itself(farm: NewFarm) -> None:
@@ -495,3 +562,36 @@ def test_an_unknown_id_is_refused(farm: NewFarm) -> None:
     for use in (lambda: queue.add_work("b", 1), lambda: queue.get_completed_work("b")):
         with pytest.raises(KeyError, match="no work has the id 'b'; known: 'a', 2"):
             use()
+
+
+NO_DETAILS = {
+    "a fraction": (("a", "one", 1.5), r"the limit 1\.5 of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "a bool": (("a", "one", True), "the limit True of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "a string": (("a", "one", "2"), "the limit '2' of 'a' must be a whole number, 1 or more, or None for no limit"),
+    "two": (("a", 1), r"masters_details has \('a', 1\), which must be \(id, master, limit\); the limit is None for no limit"),
+    "nothing": (None, r"masters_details has None, which must be \(id, master, limit\); the limit is None for no limit"),
+    "no master": (
+        ("a", None, 1),
+        "masters_details has None as the master of 'a', which must be a Master; make one for each id",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_DETAILS)
+def test_details_of_a_wrong_type_are_refused(farm: NewFarm, what: str) -> None:
+    """Before any master has a slave."""
+    farm(2)
+    detail, rule = NO_DETAILS[what]
+    master = Master()
+    given: Any = tuple(master if part == "one" else part for part in detail) if detail else detail
+    with pytest.raises(TypeError, match=rule):
+        MultiWorkQueue([1], [given])
+    assert master.num_slaves() == 0
+
+
+def test_a_limit_may_be_any_whole_number(farm: NewFarm) -> None:
+    """Numpy's too: programs compute them."""
+    world = farm(3)
+    world.hands()
+    _, masters = queue_of(world, {"a": np.int64(1)})  # type: ignore[dict-item]  it is one, for Python
+    assert masters["a"].num_slaves() == 1

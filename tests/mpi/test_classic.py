@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -161,7 +163,28 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
-def original(mpiexec: Mpiexec, number: int, ranks: int) -> str:
+MEASURED = """
+import random
+from mpitasks.classic import Slave, world
+
+random.seed(5)
+
+def measured(cls):
+    do_work = cls.do_work
+    def wrapped(self, args):
+        began = time.monotonic()
+        result = do_work(self, args)
+        nap(0.05)
+        print(f"{args[0].name} on {world.comm().rank} from {began} to {time.monotonic()}", flush=True)
+        return result
+    cls.do_work = wrapped
+
+Slave.__init_subclass__ = classmethod(measured)
+"""
+"""Work takes a moment, and says when it was done; the same kinds of work each time."""
+
+
+def original(mpiexec: Mpiexec, number: int, ranks: int, prelude: str = "") -> str:
     """What a program prints of which only the import lines were changed; its naps are a twentieth."""
     text = (SEED / f"example{number}.py").read_text()
     changed, count = re.subn(
@@ -170,7 +193,7 @@ def original(mpiexec: Mpiexec, number: int, ranks: int) -> str:
     assert count == 1 + (number != 2)
     path = mpiexec.folder / "original.py"
     path.write_text(changed)
-    ended = mpiexec(ranks, FASTER, str(path), timeout=60)
+    ended = mpiexec(ranks, FASTER.replace("runpy.run", prelude + "runpy.run"), str(path), timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert sorted(re.findall(r"Task completed \(rank (\d)\)", ended.stdout)) == [str(rank) for rank in range(ranks)]
     return ended.stdout
@@ -210,10 +233,15 @@ def test_the_seeds_example_4_runs(mpiexec: Mpiexec) -> None:
 
 
 def test_the_seeds_example_5_runs(mpiexec: Mpiexec) -> None:
-    """With its limits, on nine ranks."""
-    output = original(mpiexec, 5, 9)
+    """With its limits, on nine ranks: never more than 2 in TASK1, 1 in TASK3, and TASK2 gets all the rest."""
+    output = original(mpiexec, 5, 9, MEASURED)
     assert sorted(map(int, re.findall(r"executing \S+ with task_id (\d+)", output))) == list(range(100))
     assert output.count("Master: slave finished his task returning: (True, ") == 100
+    spans: dict[str, list[Span]] = {}
+    for kind, rank, began, ended in re.findall(r"(TASK\d) on (\d) from ([\d.]+) to ([\d.]+)", output):
+        spans.setdefault(kind, []).append(Span(int(rank), float(began), float(ended)))
+    assert sum(map(len, spans.values())) == 100
+    assert {kind: most_at_once(some) for kind, some in spans.items()} == {"TASK1": 2, "TASK2": 5, "TASK3": 1}
 
 
 # ---------------------------------------------------------------- the seed's faults
@@ -597,3 +625,82 @@ def main():
         app.process.kill()
         ended = app.wait(timeout=15)
     assert ended.returncode == -9
+
+
+# ---------------------------------------------------------------- signals
+
+SIGNALLED = """
+def nap(seconds):
+    time.sleep(seconds)
+
+def main():
+    queue = WorkQueue(Master(range(1, size)))
+    for _ in range(1000):
+        queue.add_work(("nap", 0.05))
+    try:
+        print("ready", flush=True)
+        if sys.argv[1] == "looks":
+            while True:
+                queue.do_work()
+                list(queue.get_completed_work())
+        queue.do_work()
+        time.sleep(1000)
+    except BaseException as error:
+        print("main got", type(error).__name__, flush=True)
+        raise
+    finally:
+        print("main's end", flush=True)
+"""
+AFTER = """
+print("rank", rank, "has left", flush=True)
+"""
+SIGNALS = {"Ctrl-C": (signal.SIGINT, 130, "KeyboardInterrupt"), "SIGTERM": (signal.SIGTERM, 143, "Terminated")}
+
+
+@pytest.mark.parametrize("doing", ["naps", "looks"])
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_ends_a_classic_program_in_order(mpiexec: Mpiexec, name: str, doing: str) -> None:
+    """Under `python -m mpitasks`: rank 0 runs its `finally` blocks, slaves leave, and the code is a shell's."""
+    number, code, error = SIGNALS[name]
+    app = mpiexec.folder / "app.py"
+    app.write_text(PROLOGUE + SIGNALLED + EPILOGUE + AFTER)
+    with mpiexec.start_command([sys.executable, "-m", "mpitasks", "-n", "3", str(app), doing]) as running:
+        running.wait_for("ready")
+        time.sleep(0.3)
+        running.process.send_signal(number)
+        ended = running.wait()
+    expected = [f"main got {error}", "main's end", "rank 1 has left", "rank 2 has left", "ready"]
+    assert (ended.returncode, sorted(ended.stdout.splitlines())) == (code, expected), ended.stderr
+    assert ("BAD TERMINATION" in ended.stderr, "Traceback" in ended.stderr) == (False, False), ended.stderr
+    assert ("mpitasks: interrupted" in ended.stderr) == (name == "Ctrl-C")
+
+
+def test_a_classic_program_keeps_its_own_handlers(mpiexec: Mpiexec) -> None:
+    """Whoever takes signals himself gets them as before."""
+    source = """
+import signal
+
+def main():
+    def own(*_):
+        print("own", flush=True)
+    signal.signal(signal.SIGTERM, own)
+    master = Master(range(1, size))
+    print(signal.getsignal(signal.SIGTERM) is own, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    master.terminate_slaves()
+"""
+    ended = run(mpiexec, 2, source)
+    assert (ended.returncode, ended.stdout) == (0, "True True\n"), ended.stderr
+
+
+def test_a_signal_ends_a_classic_program_whose_slave_is_stuck(mpiexec: Mpiexec) -> None:
+    """The job is aborted after a moment, and the code is the signal's all the same."""
+    app = mpiexec.folder / "app.py"
+    grace = "import mpitasks.classic.world\nmpitasks.classic.world.GRACE = 0.5\n"
+    app.write_text(PROLOGUE + grace + SIGNALLED.replace("0.05", "1000") + EPILOGUE)
+    with mpiexec.start_command([sys.executable, "-m", "mpitasks", "-n", "3", str(app), "looks"]) as running:
+        running.wait_for("ready")
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGINT)
+        ended = running.wait()
+    assert (ended.returncode, "main's end" in ended.stdout) == (130, True), ended.stderr
+    assert "are still in do_work; the job is aborted" in ended.stderr
