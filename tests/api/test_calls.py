@@ -6,6 +6,7 @@ import functools
 import logging
 import operator
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -580,12 +581,24 @@ def test_a_call_may_need_nothing(farm: Run, options: dict[str, None]) -> None:
     assert farm(lambda: by_resource.options(**options).delay(None).result()) in (1, 2)
 
 
+_loaded = threading.local()
+
+
+@task("test.calls.slow_to_load", resource="mesh", key="path")
+def slow_to_load(path: str) -> int:
+    """Take long at the first call with another path, so that it pays to stay; and tell the rank."""
+    if getattr(_loaded, "path", None) != path:
+        _loaded.path = path
+        time.sleep(0.5)
+    return mpitasks.current().rank
+
+
 def test_equal_resources_go_to_one_slave(threads: Run) -> None:
     """Calls of one id stay with the slave that holds it, while others go elsewhere."""
 
     def main() -> list[set[int]]:
         paths = ["a", "b"] * 20
-        futures = [by_name.delay(path) for path in paths]
+        futures = [slow_to_load.delay(path) for path in paths]
         return [{future.result() for future in futures[start::2]} for start in (0, 1)]
 
     first, second = threads(main)
