@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.canonical": {"registry"},
     "journal.identity": {"futures", "journal.canonical", "options"},
     "journal.book": {"journal.frames", "journal.identity", "journal.lock", "journal.records", "transport.wire"},
+    "journal.listing": {"journal.frames", "journal.records"},
     # What users type. It reaches the running farm by the protocol in `farm` alone.
     "context": {"retries"},
     "retries": set(),
@@ -109,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
-    "cli": {"launch", "bench", "profiles"},
+    "cli": {"launch", "bench", "journal.choice", "journal.listing", "profiles"},
 }
 
 FOR_TYPES_ALONE = {

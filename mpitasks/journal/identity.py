@@ -57,7 +57,7 @@ class Identities:
         else:
             same = digest([b"arguments", *_task(plan), *_arguments(plan, args, kwargs)])
             place = 0 if plan.memo else self._count(same)
-        return Known(same + place.to_bytes(4, "little"), plan.name, _shown(args, kwargs))
+        return Known(same + place.to_bytes(4, "little"), plan.name, _shown(plan, args, kwargs))
 
     def claim(self, key: bytes, plan: Plan, future: Future[Any], *, returned: bool) -> None:
         """Let the user's `id=` name this call alone, unless an earlier one of that name has failed.
@@ -169,7 +169,9 @@ class _Short(Repr):
 _short = _Short()
 
 
-def _shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """The arguments for a human reader."""
+def _shown(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The arguments for a human reader, or the `id`."""
+    if plan.id is not None:
+        return f"id={_short.repr(plan.id)}"
     shown = ", ".join([*map(_short.repr, args[:8]), *(f"{name}={_short.repr(value)}" for name, value in kwargs.items())])
     return shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 3]}..."

@@ -70,20 +70,11 @@ class Lock:
             with ExitStack() as undo:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
                 undo.callback(os.close, descriptor)
-                self._lock(descriptor)
+                if not _locked(descriptor):
+                    self._refuse(_owner(descriptor), "it holds the lock", "Wait for its end, or end it")
                 if _is_same(descriptor, self._path):  # else its owner has removed it meanwhile
                     undo.pop_all()
                     return descriptor
-
-    def _lock(self, descriptor: int) -> None:
-        """Not flock(): a child that this process forks would hold that on, long after this process has gone."""
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                self._refuse(_owner(descriptor), "it holds the lock", "Wait for its end, or end it")
-            if error.errno not in _NO_LOCKS:
-                raise
 
     def _refuse_living(self, owner: dict[str, Any]) -> None:
         """Refuse, unless the writer that the file names is gone."""
@@ -100,6 +91,21 @@ class Lock:
         who = f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('since')}" if owner else "another process"
         msg = f"journal {str(self._journal)!r} has a writer already: {who}; {why}. {how}, or name another journal"
         raise JournalError(msg)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the kernel's lock; False if another process has it.
+
+    Not flock(): a child that this process forks would hold that on, long after this process has gone.
+    """
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def _owner(descriptor: int) -> dict[str, Any]:

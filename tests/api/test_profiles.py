@@ -40,6 +40,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("--profile=/tmp/p -m app --profile", ["-m", "app", "--profile"], "/tmp/p"),  # noqa: S108  never written
         ("app.py --profile", ["app.py", "--profile"], ""),
         ("app.py -n --profile", ["app.py", "-n", "--profile"], ""),
+        ("--journal run --profile app.py", ["app.py"], HERE),
+        ("--profile --journal run -n 4 app.py --journal x", ["app.py", "--journal", "x"], HERE),
         ("-n 4 app.py --profile=x", ["app.py", "--profile=x"], ""),
     ],
 )
