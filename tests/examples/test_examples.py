@@ -46,6 +46,9 @@ wing.msh: area 246.40, loaded 1x
 fuselage.msh: area 554.40, loaded 1x
 tail.msh: area 246.40, loaded 1x
 """,
+    "resume.py": """\
+the longest way down is from 27: 111 steps
+""",
     "async_main.py": """\
 one: 144
 many: [0, 1, 4, 9, 16, 25, 36, 49, 10000]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,7 +58,8 @@ def kill(app: App, whom: str, folder: Path, dice: random.Random) -> None:
     before = set(lines(folder / "acknowledged"))
     while len(set(lines(folder / "acknowledged")) - before) < wanted and app.process.poll() is None:
         os.sched_yield()
-    os.kill(app.ranks()[0] if whom == "master" else app.process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # its end was faster
+        os.kill(app.ranks()[0] if whom == "master" else app.process.pid, signal.SIGKILL)
     app.wait()
 
 
