@@ -13,6 +13,7 @@ import pytest
 
 import mpitasks
 from mpitasks import DependencyFailed, Executor, FarmBroken, JournalError, NoIdentity, registry, task
+from mpitasks import farm as the_farm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,6 +301,79 @@ def test_equal_calls_under_way_follow_the_first(threads: Run) -> None:
     assert ran == [[1], [1]]
 
 
+def test_followers_share_no_memory(threads: Run) -> None:
+    """Not even of what travels by itself."""
+
+    def main() -> list[bytearray]:
+        futures = held.map([bytearray(100_000)] * 3)
+        while not ran:
+            time.sleep(0.001)
+        hold.set()
+        for number, future in enumerate(futures):
+            future.result()[:1] = bytes([number + 1])
+        return [future.result()[:1] for future in futures]
+
+    assert threads(main) == [b"\x01", b"\x02", b"\x03"]
+
+
+@task("tests.journal.late")
+def late() -> None:
+    """Fail when the test lets it."""
+    ran.append("late")
+    hold.wait(30)
+    raise ValueError
+
+
+def test_followers_of_what_never_runs_hear_of_it_too(threads: Run) -> None:
+    """Because of what they all need."""
+
+    def main() -> list[str]:
+        needed = late.delay()
+        futures = [shared.delay(needed) for _ in range(3)]
+        hold.set()
+        return [type(future.exception(timeout=20)).__name__ for future in futures]
+
+    assert threads(main) == ["DependencyFailed"] * 3
+
+
+def test_a_follower_that_needs_another_equal_call_goes_on(threads: Run) -> None:
+    """When what the first one needs is cancelled, and what this one needs is not."""
+
+    def main() -> tuple[bool, int, int]:
+        busy = held.map([1, 2])
+        while len(ran) < 2:
+            time.sleep(0.001)
+        one, other = held.map([3, 3])
+        first, second = shared.delay(one), shared.delay(other)
+        one.cancel()
+        hold.set()
+        assert busy.results() == [1, 2]
+        return first.cancelled(), second.result(timeout=20)[1], the_farm._bound[0]._scheduler.unfinished
+
+    assert threads(main) == (True, 3, 0)
+
+
+def test_a_full_disk_ends_every_call(threads: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that follow another one, and those that have not begun: nothing runs on for hours in vain."""
+    futures: list[Any] = []
+
+    def main() -> None:
+        futures.extend([*held.map([1, 1, 1]), *double.map(range(20_000))])
+        while not ran:
+            time.sleep(0.001)
+        monkeypatch.setattr("os.pwrite", full)
+        hold.set()
+        mpitasks.wait(futures)
+
+    with pytest.raises((JournalError, FarmBroken), match="can't be written"):
+        threads(main)
+    monkeypatch.undo()
+    assert all(future.done() for future in futures)
+    assert all(future.cancelled() or type(future.exception()) is FarmBroken for future in futures)
+    assert not any(future.cancelled() for future in futures[:3])
+    assert len(ran) < 20_000
+
+
 def test_followers_fail_with_the_first(threads: Run) -> None:
     """Each hears of it."""
 
@@ -321,9 +395,10 @@ def test_the_first_may_be_cancelled(threads: Run) -> None:
         first, second, third, fourth = held.map([3] * 4)
         assert [third.cancel(), third.cancel(), first.cancel()] == [True] * 3
         hold.set()
-        return [*busy.results(), second.result(), fourth.result(), first.cancelled(), third.cancelled()]
+        values = [*busy.results(), second.result(), fourth.result()]
+        return [*values, first.cancelled(), third.cancelled(), the_farm._bound[0]._scheduler.unfinished]
 
-    assert threads(main) == [1, 2, 3, 3, True, True]
+    assert threads(main) == [1, 2, 3, 3, True, True, 0]
     assert sorted(ran) == [1, 2, 3]
 
 
