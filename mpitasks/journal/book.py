@@ -81,7 +81,7 @@ class Journal(Book):
         """
         super().__init__()
         self._path, self._pid = path.absolute(), os.getpid()
-        self._broken: JournalError | None = None
+        self._broken: OSError | None = None
         self._places: dict[bytes, Place] = {}
         self._lock = Lock(self._path)
         try:
@@ -127,7 +127,7 @@ class Journal(Book):
             JournalError: So it is.
         """
         if self._broken is not None:
-            raise self._broken
+            raise self._error(self._broken) from self._broken
 
     def end(self, kind: str, why: str = "") -> None:
         """The run has ended."""
@@ -150,16 +150,16 @@ class Journal(Book):
         try:
             places = self._frames.append(frames)
         except OSError as error:
-            raise self._break(error) from error
+            self._broken = error
+            raise self._error(error) from error
         self._wants_sync.set()
         return places
 
-    def _break(self, error: OSError) -> JournalError:
-        self._broken = JournalError(
+    def _error(self, error: OSError) -> JournalError:
+        return JournalError(
             f"journal {str(self._path)!r} can't be written: {error.strerror or error}. All that calls have returned so far is "
             f"in it; mend that, and run the same again"
         )
-        return self._broken
 
     def _sync_now_and_then(self) -> None:
         """Let the disk keep what was written, once a second: a call would wait 0.2 to 20 ms for it, each."""
@@ -169,7 +169,7 @@ class Journal(Book):
             try:
                 self._frames.sync()
             except OSError as error:
-                self._break(error)
+                self._broken = error
             if self._closing.wait(SYNC_EVERY):
                 break
         with suppress(OSError):
