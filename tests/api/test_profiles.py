@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mpitasks import cli, launch, profiles, run
+from mpitasks.journal import choice
 from mpitasks.launch import Library
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ HERE = str(Path("profile").absolute())
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a new process would find it; the variable is gone afterwards, whoever has set it."""
     monkeypatch.setenv(profiles.FOLDER, "")
+    monkeypatch.setenv(choice.FILE, "")  # `--journal` sets it
     monkeypatch.delenv(launch.STARTED, raising=False)
     profiles.of_this_process.cache_clear()
     yield
