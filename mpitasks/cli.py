@@ -13,6 +13,7 @@ from pathlib import Path
 from . import launch, profiles
 from .command_line import number_of
 from .errors import MpiTasksError
+from .journal import choice
 from .version import __version__
 
 _EPILOG = """\
@@ -20,6 +21,8 @@ examples:
   python -m mpitasks -n 4 app.py --depth 3     app.py on 4 ranks: rank 0 runs main, 3 are slaves
   python -m mpitasks -n 4 -m app               the same for a module or package
   python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
+  python -m mpitasks --journal run.jrnl app.py keep what calls return, and don't run them again next time
+  python -m mpitasks journal run.jrnl          list what a journal holds
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
@@ -38,6 +41,10 @@ def main(arguments: Sequence[str]) -> int:
         from .simulator.command import main as simulate  # noqa: PLC0415  only who simulates needs it
 
         return simulate(arguments[1:])
+    if arguments and arguments[0] == "journal":
+        from .journal.listing import main as journal  # noqa: PLC0415  only who looks into one needs it
+
+        return journal(arguments[1:])
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
@@ -46,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
     if given.profile:
         os.environ[profiles.FOLDER] = str(given.profile.absolute())
+    if given.journal:
+        os.environ[choice.FILE] = str(given.journal.absolute())
     try:
         return _start(program, given.n)
     except MpiTasksError as error:
@@ -56,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
-        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] (app.py | -m MODULE) [arguments]\n"
+        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] (app.py | -m MODULE) [arguments]\n"
+        "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
@@ -77,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         help="run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into "
         f"{profiles.USUAL_FOLDER}/, or the folder of --profile=FOLDER",
     )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="keep what calls return in this file, and don't run again what is there: for runs that may be cut off",
+    )
     # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(
         "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
@@ -90,7 +106,7 @@ def _with_folder(arguments: Sequence[str]) -> list[str]:
     """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
     words: list[str] = []
     for place, word in enumerate(arguments):
-        if word == "-m" or not (word.startswith("-") or words[-1:] == ["-n"]):
+        if word == "-m" or not (word.startswith("-") or words[-1:] in (["-n"], ["--journal"])):
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)
     return words

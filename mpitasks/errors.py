@@ -11,6 +11,8 @@
     ├── UnknownTask         no task or resource of that name               (also LookupError)
     ├── NotHeld             get() of a resource that the call doesn't need (also LookupError)
     ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
+    ├── JournalError        the journal cannot be used, or written on      (also RuntimeError)
+    ├── NoIdentity          nothing tells a call from others in a journal  (also TypeError)
     ├── RemoteError         a task's error that cannot travel as itself
     ├── SlaveNotReady       classic: a slave was asked for what it can't  (also RuntimeError)
     ├── DependencyFailed    a future given as argument failed; see __cause__
@@ -61,6 +63,14 @@ class NotHeld(MpiTasksError, LookupError):
 
 class EncodeError(MpiTasksError, pickle.PicklingError):
     """A value cannot be pickled, so it cannot travel."""
+
+
+class JournalError(MpiTasksError, RuntimeError):
+    """A journal can't be opened, or nothing more can be written to it."""
+
+
+class NoIdentity(MpiTasksError, TypeError):
+    """A call has an argument by which a later run can't know it again."""
 
 
 class RemoteError(MpiTasksError):

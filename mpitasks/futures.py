@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -91,6 +92,9 @@ class Future(concurrent.futures.Future[T]):
     """The failed future that kept this call from running: the first of a chain. None once that is decoded."""
     _root: Future[Any] | None = None
     """The same, for good."""
+
+    _identity: bytes | None = None
+    """What tells the call from others in a journal, if the run keeps one."""
 
     def __init__(self, farm: Farm, task_name: str) -> None:  # the base class would make locks and lists
         self._state = PENDING
@@ -170,6 +174,11 @@ class Future(concurrent.futures.Future[T]):
         if self._state == FINISHED and self._payload is None and self._exception is None and self._because is None:
             return wire.itself, (self._result,)
         return wire.claim(self)
+
+    def __mpitasks_id__(self) -> bytes:
+        """What tells its value from others in a journal: which call gives it; at least, in this run."""
+        self._identity = self._identity or os.urandom(16)
+        return self._identity
 
     def __repr__(self) -> str:
         return f"<Future of {self.task_name!r}: {self._state.lower().replace('_and_notified', '')}>"

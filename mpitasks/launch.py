@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from . import profiles
 from .errors import StartError
+from .journal import choice
 
 CONTROL = "MPITASKS_CONTROL"
 """Environment variable: the folder in which rank 0 says where it is."""
@@ -237,9 +238,10 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
     if ranks > usable_cores() and not any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")):
         flags = ["--map-by", ":OVERSUBSCRIBE"]
         why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
-    if profiles.wanted_in():
-        flags += ["-x", profiles.FOLDER]
-        why.append(f"mpiexec gets -x {profiles.FOLDER}, so that ranks on other hosts hear of it")
+    for name, wanted in ((profiles.FOLDER, profiles.wanted_in()), (choice.FILE, choice.wanted())):
+        if wanted:
+            flags += ["-x", name]
+            why.append(f"mpiexec gets -x {name}, so that ranks on other hosts hear of it")
     return flags, variables, why
 
 

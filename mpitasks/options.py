@@ -38,6 +38,10 @@ class TaskOptions(TypedDict, total=False):
     """The exceptions that count; by default every `Exception`."""
     backoff: float
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
+    version: str | int
+    """Of what the function does: what a journal holds of another version is not used."""
+    memo: bool
+    """Whether equal calls share one outcome: in this run, and with a journal between runs."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -57,6 +61,10 @@ class CallOptions(TypedDict, total=False):
     """The exceptions that count; by default every `Exception`."""
     backoff: float
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
+    id: str | int
+    """What names the call in a journal, in place of its arguments; each call has its own."""
+    memo: bool
+    """Whether equal calls share one outcome: in this run, and with a journal between runs."""
     copy: bool
     """Whether large writable arguments are copied. If not, leave them alone until the call has ended."""
 
@@ -77,6 +85,10 @@ class Plan:
     copy: bool = True
     cost: float = 0.0
     retries: Retries | None = None
+    version: str | int | None = None
+    memo: bool = False
+    id: str | int | None = None
+    """What names the call in a journal, in place of its arguments."""
     chunk: int = 0
     """Calls that travel together; 0: as the scheduler sees fit."""
     function: Callable[..., Any] | None = None
@@ -128,6 +140,7 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
         msg = f"{where}: priority={priority!r} must be a whole number; higher goes first"
         raise TypeError(msg)
     _check_retries(given, where)
+    _check_identity(given, where)
     weight = given.get("weight", 1.0)
     if not isinstance(weight, int | float) or not weight > 0:
         msg = f"{where}: weight={weight!r} must be a number above 0"
@@ -148,6 +161,17 @@ def _check_retries(given: Mapping[str, Any], where: str) -> None:
         raise ValueError(msg)
     if retries == 0 and "retries" not in given and ("retry_for" in given or "backoff" in given):
         msg = f"{where}: retry_for and backoff say how to retry, so they go with retries=, how often"
+        raise TypeError(msg)
+
+
+def _check_identity(given: Mapping[str, Any], where: str) -> None:
+    for name in ("version", "id"):
+        value = given.get(name, "")
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            msg = f"{where}: {name}={value!r} must be a string or a whole number, the same in every run"
+            raise TypeError(msg)
+    if not isinstance(given.get("memo", False), bool):
+        msg = f"{where}: memo={given['memo']!r} must be True or False: whether equal calls share one outcome"
         raise TypeError(msg)
 
 

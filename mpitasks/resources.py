@@ -116,6 +116,10 @@ class Resource(Generic[T_co]):
         """A resource travels as its name."""
         return registry.resource, (self.name,)
 
+    def __mpitasks_id__(self) -> str:
+        """What tells it from other resources in a journal."""
+        return self.name
+
     def __repr__(self) -> str:
         return f"<Resource {self.name!r}>"
 

@@ -25,13 +25,15 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import iscoroutine
-from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, cast, overload
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
 from . import farm, futures, guard, handshake, launch, output, profiles
 from .context import inside_a_call
 from .errors import StartError
+from .journal import choice
 from .runtime import backoff, logs
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
@@ -65,6 +67,7 @@ def run(
     *args: *Ts,
     slaves: int | None = None,
     backend: Backend = "auto",
+    journal: choice.Named | None = None,
     grace: float = 5.0,
 ) -> T: ...
 @overload
@@ -74,6 +77,7 @@ def run(
     *args: *Ts,
     slaves: int | None = None,
     backend: Backend = "auto",
+    journal: choice.Named | None = None,
     grace: float = 5.0,
 ) -> T: ...
 def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not see it
@@ -82,40 +86,40 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
     *args: Any,
     slaves: int | None = None,
     backend: Backend = "auto",
+    journal: choice.Named | None = None,
     grace: float = 5.0,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves.
 
-    Every rank runs the same script and calls this at its end; on all ranks but 0 it does not return. Under MPI it can be
-    called once.
+    Every rank runs the same script and calls this at its end; only on rank 0 it returns. Under MPI it can be called once.
 
     Args:
         main: A plain or an async function.
         *args: Its arguments.
-        slaves: How many slaves to start, if this is no rank of an MPI job yet: the program starts itself again under
-            mpiexec. By default `MPITASKS_SLAVES`, else none.
-        backend: "mpi"; "inline": calls run in this process, inside `delay`; "threads": slaves are threads of this
-            process, for tests; "auto": MPI where there is more than one rank, else inline.
+        slaves: How many to start, by this program again under mpiexec; else `MPITASKS_SLAVES`. Ranks of a job start none.
+        backend: "mpi"; "inline": calls run here, inside `delay`; "threads": slaves are threads, for tests; "auto": MPI where
+            there is more than one rank, else inline.
+        journal: A file that keeps what calls return, so that the next run does not run them again.
         grace: Seconds that running calls get when main fails, or a signal comes.
 
     Returns:
         What main returned.
 
     Raises:
-        TypeError: `main` can't be called.
         StartError: It can't begin: a run is running already, or the ranks differ.
-        SystemExit: After Ctrl-C under MPI, with code 130; inline and with threads, that is a KeyboardInterrupt.
-        Exception: What main raised.
+        JournalError: The journal can't be used.
+        Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
     _refuse_what_is_no_main(main)
     chosen = _choose(backend, slaves)
+    if chosen.isdigit():
+        sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
+    asked = _Asked(grace, choice.chosen(journal))
     if chosen == "mpi":
-        return _run_mpi(main, args, grace)
+        return _run_mpi(main, args, asked)
     if chosen == "threads":
-        return _run_threads(main, args, slaves or launch.usable_cores(), grace)
-    if chosen == "inline":
-        return _run_farm(InlineMaster(), main, args, grace, _log_stuck)
-    sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
+        return _run_threads(main, args, slaves, asked)
+    return _run_farm(InlineMaster(), main, args, asked, _log_stuck)
 
 
 def is_master() -> bool:
@@ -212,14 +216,22 @@ def _refuse_what_is_no_script() -> None:
 # ---------------------------------------------------------------- in this process
 
 
-def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], grace: float, give_up: _GiveUp) -> T:
+class _Asked(NamedTuple):
+    """How the user wants the run, beside who runs what."""
+
+    grace: float
+    """Seconds for running calls, if main fails."""
+    journal: Path | None
+
+
+def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
     """Run main with this farm, and end the farm in order.
 
     Args:
         master: The farm.
         main: What to run.
         args: Its arguments.
-        grace: Seconds for running calls, if main fails.
+        asked: How.
         give_up: What to do about slaves that can't leave.
     """
     with (
@@ -230,17 +242,32 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], gra
         master.interrupts.installed(),
     ):
         try:
+            _open_journal(master, asked.journal)
             value = profiles.call_main(_call_main, main, args)
             master.finish()
         except BaseException as error:
             try:
-                _say_cancelled(error, master.abandon(grace))
+                _say_cancelled(error, master.abandon(asked.grace))
                 _let_go(master, error, give_up)
             except BaseException:  # noqa: BLE001  a second signal, or a broken farm: at once
+                master.end_journal(_why(error))
                 give_up(error, master.busy_ranks())
             raise
         _let_go(master, None, give_up)
     return value
+
+
+def _open_journal(master: Master, path: Path | None) -> None:
+    """Keep what calls return in that file, and say what it holds."""
+    if path is not None:
+        count = master.keep_journal(path)
+        if count:
+            print(f"mpitasks: {count} outcome{'s'[: count > 1]} of earlier runs in {path}", file=sys.stderr)
+
+
+def _why(error: BaseException | None) -> str:
+    """How main has ended, in a line; empty if it returned."""
+    return "" if error is None else f"{type(error).__name__}: {error}"[:500]
 
 
 def _profiles_added_up() -> AbstractContextManager[None]:
@@ -252,6 +279,7 @@ def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> No
     """Let the slaves leave, and sum up."""
     stuck = master.busy_ranks()
     left = master.close(GOODBYE)
+    master.end_journal(_why(error) or ("slaves did not leave" if stuck or left else ""))
     _summarize()
     if stuck or left:
         give_up(error, stuck or dict.fromkeys(left, "?"))
@@ -263,13 +291,13 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
-def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, grace: float) -> T:
+def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
     """Run main with slaves that are threads."""
-    ours, *others = local_world(slaves + 1)
+    ours, *others = local_world((slaves or launch.usable_cores()) + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
         threading.Thread(target=slave.serve, name=f"mpitasks-slave-{transport.rank}", daemon=True).start()
-    return _run_farm(Master(ours, backoff=backoff.threads), main, args, grace, _log_stuck)
+    return _run_farm(Master(ours, backoff=backoff.threads), main, args, asked, _log_stuck)
 
 
 @contextmanager
@@ -308,7 +336,7 @@ def _summarize() -> None:
 # ---------------------------------------------------------------- under MPI
 
 
-def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
+def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """On rank 0, run main; on every other rank, serve and leave."""
     from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
 
@@ -325,8 +353,8 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
     transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, is_orphan))
-    launch.say_where(grace)
-    return _run_rank_0(Master(transport, is_orphan=is_orphan), main, args, grace)
+    launch.say_where(asked.grace)
+    return _run_rank_0(Master(transport, is_orphan=is_orphan), main, args, asked)
 
 
 def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
@@ -346,10 +374,10 @@ def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MP
         raise StartError(msg)
 
 
-def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], grace: float) -> T:
+def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main, and end the job."""
     try:
-        value = _run_farm(master, main, args, grace, _abort)
+        value = _run_farm(master, main, args, asked, _abort)
     except KeyboardInterrupt:
         _finalize()
         print("mpitasks: interrupted", file=sys.stderr)

@@ -170,6 +170,10 @@ class Task(Generic[P, R_co]):
         """A task travels as its name."""
         return registry.get, (self.name,)
 
+    def __mpitasks_id__(self) -> tuple[str, str | int | None]:
+        """What tells it from other tasks in a journal."""
+        return self.name, self._plan.version
+
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
 
@@ -246,6 +250,8 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
         priority=options.get("priority", 0),
         weight=float(options.get("weight", 1.0)),
         retries=retries_of(options),
+        version=options.get("version"),
+        memo=options.get("memo", False),
         resource=plain_id(resource, f"@task({name!r})") if same else PLAIN,
     )
 

@@ -30,6 +30,7 @@ FOR_RUNTIME = (
     RUNTIME
     | CORE
     | {"observe.counts"}
+    | {"journal.book", "journal.identity", "journal.records"}
     | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry", "retries"}
 )
 
@@ -69,6 +70,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport.base": {"transport.wire"},
     "transport.local": {"transport.base", "transport.wire"},
     "transport.mpi": {"transport.base", "transport.wire"},
+    # What calls returned, for the next run.
+    "journal": set(),
+    "journal.choice": set(),
+    "journal.frames": set(),
+    "journal.lock": set(),
+    "journal.records": {"transport.wire"},
+    "journal.canonical": {"registry"},
+    "journal.identity": {"futures", "journal.canonical", "options"},
+    "journal.book": {"journal.frames", "journal.identity", "journal.lock", "journal.records", "transport.wire"},
+    "journal.listing": {"journal.frames", "journal.records"},
     # What users type. It reaches the running farm by the protocol in `farm` alone.
     "context": {"retries"},
     "retries": set(),
@@ -91,11 +102,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
     # Who starts what.
     "profiles": set(),
-    "launch": {"profiles"},
+    "launch": {"journal.choice", "profiles"},
     "handshake": {"registry"},
     "guard": {"handshake", "launch"},
     "session": {
-        *("context", "farm", "futures", "guard", "handshake", "launch", "profiles"),
+        *("context", "farm", "futures", "guard", "handshake", "journal.choice", "launch", "profiles"),
         *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         "runtime.profiled",
@@ -114,7 +125,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
     "command_line": set(),
-    "cli": {"command_line", "launch", "bench", "profiles", "simulator.command"},
+    "cli": {"command_line", "launch", "bench", "journal.choice", "journal.listing", "profiles", "simulator.command"},
     # The core without MPI.
     "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
@@ -143,6 +154,7 @@ FOR_TYPES_ALONE = {
     ("farm", "options"),
     ("futures", "core.calls"),
     ("futures", "farm"),
+    ("journal.identity", "futures"),
     ("options", "futures"),
     ("options", "resources"),
     ("registry", "resources"),

@@ -18,19 +18,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from .. import registry
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
-from ..errors import FarmBroken
+from ..errors import FarmBroken, JournalError
 from ..futures import Future
 from ..ids import CallId, Rank
+from ..journal.book import Book, Entry, Journal
+from ..journal.identity import Known
+from ..journal.records import COMPLETE, FAILED
 from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure
@@ -44,8 +48,9 @@ from .drive import Drive, never
 from .functions import Functions
 from .interrupts import Interrupts
 from .later import Later
-from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Record, SentCall, Target
+from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
+from .sharing import Sharing
 
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
@@ -54,7 +59,7 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("failed", "future", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = ("failed", "future", "known", "payload", "places", "plan", "setup", "target", "values")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -70,6 +75,8 @@ class _Call(Call):
         self.values: Sequence[wire.Payload | None] = ()
         self.failed = 0
         """How often it has failed."""
+        self.known: Known | None = None
+        """What tells it from others, where its outcome is kept."""
 
 
 def _identity(named: Named) -> Provided:
@@ -107,6 +114,9 @@ class Master:
         self._queues: set[str] = set()
         self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
         self._later = Later()
+        self._book: Book | None = None
+        """What calls have returned, if that is to be kept."""
+        self._sharing: Sharing[_Call] = Sharing()
         self._unlooked = 0
         self._decide_at = 0.0
         self._closing = False
@@ -126,6 +136,8 @@ class Master:
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         future: Future[Any] = Future(self, plan.name)
         call = future._call = _Call(CallId(next(self._ids)), plan, resource, payload, future)
+        if (self._book is not None or plan.memo) and self._remember(call, args, kwargs):
+            return future
         if plan.function is None and plan.setup is None and isinstance(payload, bytes):
             with self._lock:
                 self._accept(call, claims)
@@ -136,6 +148,28 @@ class Master:
         if self.interrupts.pending:
             self.interrupts.check()
         return future
+
+    def _remember(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Find out which call it is. Whether its outcome is known already, and it has ended by that."""
+        with self._lock:
+            if self._closing or self._drive.broken is not None:
+                self._refuse(call.plan)
+            book = self._book = self._book or Book()
+        known, future = book.identities.of(call.plan, args, kwargs), call.future
+        value = book.find(known.key)
+        if call.plan.id is not None and not call.plan.memo:
+            book.identities.claim(known.key, call.plan, future, returned=value is not None)
+        call.known, future._identity = known, known.key
+        if value is None:
+            return False
+        self._recall(call, value)
+        return True
+
+    def _recall(self, call: _Call, value: wire.Payload) -> None:
+        """A call ends by what an equal one has returned before; nobody can have begun to wait for it."""
+        self._scheduler.refused(call)
+        call.future._payload = value
+        call.future._end(FINISHED)
 
     def _submit_unusual(self, call: _Call, claims: list[Any]) -> None:
         """Take a call that brings a function or large arguments."""
@@ -171,7 +205,7 @@ class Master:
             call = future._call
             if call is None:
                 return False
-            cancelled = self._scheduler.cancelled(call)
+            cancelled = self._give_up(_ours(call))
             if cancelled:
                 self._cancelled(_ours(call))
             elif call.state != ENDED and future.rank is not None:
@@ -184,7 +218,7 @@ class Master:
         payload = encode_failure(error, f"task {future.task_name!r}, never begun")
         with self._lock:
             call = future._call
-            if call is not None and self._scheduler.cancelled(call):
+            if call is not None and self._give_up(_ours(call)):
                 self._finish(_ours(call), payload, returned=False)
         self.announce()
 
@@ -219,6 +253,26 @@ class Master:
     def finish(self) -> None:
         """Wait until every call has ended, and every callback, which may submit more."""
         self.wait(lambda: not (self.is_busy or self._announcements or self._telling), threading.Event, None)
+        if self._book is not None:
+            self._book.tend()
+
+    def keep_journal(self, path: Path) -> int:
+        """Write down what calls return, and don't run again what is there.
+
+        Returns:
+            How many outcomes are there.
+
+        Raises:
+            JournalError: The file can't be used.
+        """
+        journal = self._book = Journal(path)
+        return journal.count
+
+    def end_journal(self, why: str = "") -> None:
+        """Nothing more will come: write down that the run is complete, or why it is not."""
+        if self._book is not None:
+            self._book.end(FAILED if why else COMPLETE, why)
+            self._book.close()
 
     def abandon(self, grace: float) -> int:
         """Cancel every call that has not begun, and wait up to `grace` seconds for the others.
@@ -291,6 +345,8 @@ class Master:
         """As `step`, but tell nobody: this may run with the lead, and whoever is told may wait."""
         with self._lock:
             now = self._drive.stepped_at = monotonic()
+            if self._book is not None:
+                self._book.tend()
             heard = self._look(now)
             if self._later.due <= now:
                 for call in self._later.take(now):
@@ -336,11 +392,12 @@ class Master:
         """A call is submitted."""
         plan = call.plan
         if self._closing or self._drive.broken is not None:
-            msg = f"{plan.name!r} can't be called any more: the run is ending"
-            raise FarmBroken(msg) from self._drive.broken
+            self._refuse(plan)
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
+        if call.known is not None and plan.memo and self._follow(call, claims):
+            return
         if claims or plan.after:
             if not self._tie(call, claims):
                 return
@@ -356,6 +413,45 @@ class Master:
             self._drive.stepped_at = now
             if self._look(now):
                 self._decide(now)
+
+    def _refuse(self, plan: Plan) -> NoReturn:
+        msg = f"{plan.name!r} can't be called any more: the run is ending"
+        raise FarmBroken(msg) from self._drive.broken
+
+    def _follow(self, call: _Call, claims: list[Any]) -> bool:
+        """Whether an equal call runs for this one, or has returned since it was submitted."""
+        if self._book is None or call.known is None:
+            return False
+        value = self._book.find(call.known.key)
+        if value is not None:
+            self._recall(call, value)
+            return True
+        return self._sharing.join(call.known.key, call, claims)
+
+    def _followers(self, call: _Call) -> Iterator[_Call]:
+        """The calls that end with this one, as it does."""
+        if call.known is not None:
+            for follower in self._sharing.leave(call.known.key, call):
+                self._scheduler.refused(follower)
+                yield follower
+
+    def _pass_on(self, call: _Call) -> None:
+        """Let the first of those that followed a cancelled call run, and the others follow that."""
+        if call.known is None:
+            return
+        for follower, claims in self._sharing.leave(call.known.key, call).items():
+            if self._closing or self._drive.broken is not None:
+                self._scheduler.refused(follower)
+                self._cancelled(follower)
+            else:
+                self._accept(follower, claims)
+
+    def _give_up(self, call: _Call) -> bool:
+        """Take a call from the scheduler, if it has not been sent."""
+        if not self._sharing.is_follower(call):
+            return self._scheduler.cancelled(call)
+        self._scheduler.refused(call)
+        return True
 
     def _tie(self, call: _Call, claims: list[Any]) -> bool:
         """Let a call wait for its futures. False if it has ended already, because one of them failed."""
@@ -413,6 +509,8 @@ class Master:
         if outcomes:
             ended = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
             calls = cast("list[_Call]", ended)
+            if self._book is not None:
+                self._keep(self._book, zip(calls, outcomes, strict=True))
             for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
                 if failure is None or not self._again(call, failure, now):
                     self._finish(call, payload, returned=failure is None)
@@ -425,6 +523,19 @@ class Master:
             known = [(_identity(named), seconds) for named, seconds in acquired]
             self._scheduler.resources_held(arrival.source, map(_identity, held), known, now)
         self._records.extend(records)
+
+    def _keep(self, book: Book, ended: Iterable[tuple[_Call, Outcome]]) -> None:
+        """Write down what calls have returned, before anybody hears of it; what can't be kept, nobody does."""
+        kept = {
+            call: Entry(call.known, payload, seconds, call.future.rank, call.attempt)
+            for call, (_, failure, seconds, payload) in ended
+            if failure is None and call.known is not None and not call.future.done()
+        }
+        try:
+            book.write(list(kept.values()))
+        except JournalError as error:
+            for call in kept:
+                self._lose(call, error)
 
     def _again(self, call: _Call, failure: Failure, now: float) -> bool:
         """Have a failed call run again, after a pause. False if it does not."""
@@ -444,6 +555,9 @@ class Master:
         future = call.future
         if future.done():  # given up meanwhile, by `end_all`
             return
+        followers = list(self._followers(call)) if call.known is not None else ()
+        if followers:
+            future._lent = True
         future._payload = payload
         if not returned:
             future._failed = True
@@ -460,6 +574,9 @@ class Master:
             else:
                 self._fail_dependents(call)
         self._let_go(call)
+        for follower in followers:
+            follower.future._lent = True
+            self._finish(follower, payload, returned=returned)
 
     def _lose(self, call: _Call, why: BaseException) -> None:
         """No outcome of this call will come any more."""
@@ -470,6 +587,8 @@ class Master:
             future._end(FINISHED)
             self._announcements.append(future)
             self._fail_dependents(call)
+            for follower in self._followers(call):
+                self._lose(follower, why)
 
     def _fail_dependents(self, call: Call) -> None:
         """What waited for a failed call fails too."""
@@ -488,6 +607,10 @@ class Master:
         future._end(state)
         self._announcements.append(future)
         self._let_go(call)
+        if state == CANCELLED_AND_NOTIFIED:
+            self._pass_on(call)
+        for follower in self._followers(call):
+            self._end_because(follower, other)
 
     def _cancelled(self, call: _Call) -> None:
         """A call was cancelled, and with it what waited for it."""
@@ -495,6 +618,7 @@ class Master:
             self._announcements.append(call.future)
         self._fail_dependents(call)
         self._let_go(call)
+        self._pass_on(call)
 
     def _cancel_waiting(self) -> int:
         """Cancel what has not been sent."""

@@ -22,6 +22,8 @@ ALSO = {
     "UnknownTask": LookupError,
     "NotHeld": LookupError,
     "EncodeError": pickle.PicklingError,
+    "JournalError": RuntimeError,
+    "NoIdentity": TypeError,
     "ResultTimeout": TimeoutError,
     "SlaveNotReady": RuntimeError,
 }

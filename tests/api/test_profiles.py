@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mpitasks import cli, launch, profiles, run
+from mpitasks.journal import choice
 from mpitasks.launch import Library
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ HERE = str(Path("profile").absolute())
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a new process would find it; the variable is gone afterwards, whoever has set it."""
     monkeypatch.setenv(profiles.FOLDER, "")
+    monkeypatch.setenv(choice.FILE, "")  # `--journal` sets it
     monkeypatch.delenv(launch.STARTED, raising=False)
     profiles.of_this_process.cache_clear()
     yield
@@ -40,6 +42,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("--profile=/tmp/p -m app --profile", ["-m", "app", "--profile"], "/tmp/p"),  # noqa: S108  never written
         ("app.py --profile", ["app.py", "--profile"], ""),
         ("app.py -n --profile", ["app.py", "-n", "--profile"], ""),
+        ("--journal run --profile app.py", ["app.py"], HERE),
+        ("--profile --journal run -n 4 app.py --journal x", ["app.py", "--journal", "x"], HERE),
         ("-n 4 app.py --profile=x", ["app.py", "--profile=x"], ""),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_task_can_be_an_argument(farm: Run) -> None:
 
 # ---------------------------------------------------------------- options
 
-LATER = ["timeout", "isolate", "memo", "version", "ranks"]
+LATER = ["timeout", "isolate", "ranks"]
 
 
 @pytest.mark.parametrize("option", LATER)
@@ -209,11 +209,12 @@ def test_an_option_not_built_yet_is_refused(option: str) -> None:
         task("x", **{option: 1})(abs)
 
 
-@pytest.mark.parametrize("option", [*LATER, "id", "max_slaves", "weight", "key"])
+@pytest.mark.parametrize("option", [*LATER, "max_slaves", "weight", "key", "version"])
 def test_an_option_of_no_call_is_refused(option: str) -> None:
     """What the task alone decides, and what is not built yet, is no option of a call."""
     with pytest.raises(
-        TypeError, match=rf"add\.options\(\) has no option '{option}'; .*known: after, backoff, copy, cost, priority, resource"
+        TypeError,
+        match=rf"add\.options\(\) has no option '{option}'; .*known: after, backoff, copy, cost, id, memo, priority, resource",
     ):
         add.options(**{option: 1})
 

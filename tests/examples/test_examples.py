@@ -78,6 +78,9 @@ repeat: 9 texts, in all 270 letters
 east: 50 rows, sum 328.048
 west: 50 rows, sum 333.415
 """,
+    "resume.py": """\
+the longest way down is from 27: 111 steps
+""",
     "async_main.py": """\
 one: 144
 many: [0, 1, 4, 9, 16, 25, 36, 49, 10000]

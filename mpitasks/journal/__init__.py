@@ -1,0 +1,1 @@
+"""What calls returned, kept in a file for the next run."""
