@@ -83,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile",
         type=Path,
-        metavar="FOLDER",
+        metavar="[=FOLDER]",
         help="run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into "
-        f"{profiles.USUAL_FOLDER}/, or the folder of --profile=FOLDER",
+        f"{profiles.USUAL_FOLDER}/, or with an equals sign into another folder",
     )
     parser.add_argument(
         "--journal",
