@@ -12,7 +12,7 @@ from typing import Any
 from .. import launch, output
 from ..errors import EncodeError
 from ..ids import MASTER, CallId
-from ..retries import names_of
+from ..retries import Failure, names_of
 from ..runtime.backoff import Backoff
 from ..runtime.messages import BYE, LEAVE, REPORT, Outcome
 from ..transport import wire
@@ -102,12 +102,13 @@ def _pause(backoff: Backoff, is_orphan: Callable[[], bool]) -> None:
 def _outcome(do_work: Callable[[Any], Any], transport: Transport, number: CallId, payload: wire.Payload) -> Outcome:
     """Do one piece of work; every exception is an outcome."""
     began = perf_counter()
+    failure: Failure | None = None
     try:
-        return number, None, perf_counter() - began, wire.sendable(_result(do_work, payload))
+        result = _result(do_work, payload)
     except BaseException as error:  # noqa: BLE001  do_work raises anything, SystemExit and KeyboardInterrupt too
         note = f"do_work number {number}, slave rank {transport.rank} on {socket.gethostname()}"
-        failure = encode_failure(_without_our_frames(error), note)
-        return number, (names_of(error), None), perf_counter() - began, wire.sendable(failure)
+        failure, result = (names_of(error), None), encode_failure(_without_our_frames(error), note)
+    return number, failure, perf_counter() - began, wire.sendable(result)
 
 
 def _result(do_work: Callable[[Any], Any], payload: wire.Payload) -> wire.Payload:
