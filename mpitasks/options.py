@@ -85,6 +85,10 @@ class Plan:
     copy: bool = True
     cost: float = 0.0
     retries: Retries | None = None
+    timeout: float | None = None
+    """Seconds that the call may take, without what acquiring takes."""
+    isolate: bool = False
+    """Whether the call runs in a child of the slave."""
     version: str | int | None = None
     memo: bool = False
     id: str | int | None = None

@@ -663,7 +663,9 @@ class Master:
                 numbers.add(call.setup)
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
-            calls.append((call.id, call.plan.name, call.target, call.attempt, call.setup, payload, values, resource))
+            plan = call.plan
+            terms = (plan.timeout, plan.isolate) if plan.isolate or plan.timeout is not None else None
+            calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))
 

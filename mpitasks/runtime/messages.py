@@ -31,8 +31,12 @@ Target = str | int | None
 Named = tuple[str, tuple[Hashable, ...]]
 """A resource: the name of its provider, and the provider's arguments."""
 
-SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload], Named | None]
-"""Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold."""
+Terms = tuple[float | None, bool]
+"""Seconds that the call may take (None: any), and whether it runs in a child of the slave."""
+
+SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload], Named | None, Terms | None]
+"""Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold, terms
+(None: none)."""
 
 Outcome = tuple[CallId, Failure | None, float | None, Payload]
 """Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception."""

@@ -1,4 +1,4 @@
-"""A slave's loop: receive, look up, run, answer. It never decides.
+"""A slave's loop: receive, run, answer. It never decides.
 
 ::
 
@@ -12,37 +12,26 @@ call is both run and given back.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from inspect import iscoroutine
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
-from .. import output, registry
-from ..context import Context, current, enter, leave
-from ..errors import EncodeError, InitializerFailed
+from .. import output
 from ..ids import MASTER, CallId
-from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.base import Transport
-from ..transport.failures import encode_failure
 from .backoff import Backoff
 from .drive import never
-from .keeper import Keeper
 from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
+from .runner import Runner
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
 MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
-
-_HERE = __name__.rpartition(".")[0] + "."
 
 
 class Slave:
@@ -55,24 +44,20 @@ class Slave:
         """Log records to be sent."""
         self._transport = transport
         self.rank = transport.rank
-        self._host = host
         self._backoff = backoff or Backoff()
         self._is_orphan = is_orphan
         self._wire = threading.Lock()
         self._inbox: deque[SentCall] = deque()
         self._outbox: deque[Outcome] = deque()
         self._sent_at = 0.0
-        self._functions: dict[int, Callable[..., Any]] = {}
-        self._set_up: dict[int, BaseException | None] = {}
         self._stopped: set[CallId] = set()
-        self._keeper = Keeper(self.rank)
+        self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
+        self._keeper = self._runner.keeper
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
         """What the master knows of the keeper; None: something else, that it expected of a call which failed to acquire it."""
         self._draining = self._leaving = False
         self._begun = 0
-        self._runner: asyncio.Runner | None = None
-        self._aside: ThreadPoolExecutor | None = None
 
     # ---------------------------------------------------------------- the loop
 
@@ -115,11 +100,7 @@ class Slave:
 
     def close(self) -> None:
         """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
-        self._keeper.release_all()
-        if self._runner is not None:
-            self._runner.close()
-        if self._aside is not None:
-            self._aside.shutdown()
+        self._runner.close()
         self._finish_sending()
         with self._wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
@@ -138,9 +119,7 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            self._functions.update(message[1])
-            for number in message[2]:
-                self._functions.pop(number, None)
+            self._runner.know(message[1], message[2])
             self._inbox.extend(message[3])
         elif kind == STOP:
             self._stopped.add(message[1])
@@ -238,118 +217,18 @@ class Slave:
                 output.flush()
 
     def _run(self, call: SentCall) -> Outcome:
-        """Run one call; every exception is an outcome."""
-        call_id, name, _, attempt = call[:4]
-        began: float | None = None
-        failure: Failure | None
-        context = Context(name, self.rank, attempt, lambda: self._draining or call_id in self._stopped)
-        token = enter(context)
-        try:
-            if call[7] is not None:
-                self._hold(call[7], context)
-            began = perf_counter()
-            failure, payload = None, self._value(call)
-        except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
-            note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self.rank} on {self._host}"
-            failure, payload = _failure_of(error, note)
-        finally:
-            leave(token)
-        if call[7] is not None:
-            self._keeper.rest()
+        """Run one call."""
+        outcome = self._runner.run(call)
         if self._stopped:
-            self._stopped.discard(call_id)
-        seconds = None if began is None else perf_counter() - began
-        return call_id, failure, seconds, wire.sendable(payload)
+            self._stopped.discard(call[0])
+        return outcome
 
-    def _hold(self, wanted: Named, context: Context) -> None:
-        """Acquire what the call needs, if it is not held, and let the master know at once: others may wait for that."""
-        name, args = wanted
-        provided = registry.resource(name).identity(args)
-        before = set(self._keeper.held)
-        acquired: list[tuple[Named, float]] = []
-        try:
-            self._keeper.use(provided, context._resources, acquired)
-        finally:
-            if before != set(self._keeper.held):
-                with self._wire:
-                    self._acquired += acquired
-                self._report()
+    def _is_stopped(self, call_id: CallId) -> bool:
+        """Whether the outcome of that call is not wanted any more."""
+        return self._draining or call_id in self._stopped
 
-    def _value(self, call: SentCall) -> wire.Payload:
-        """What the call returns, encoded."""
-        _, name, target, _, setup, arguments, filled, _ = call
-        if setup is not None:
-            self._do_setup(setup)
-        values = [wire.decode(value) for value in filled]
-        decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
-        value = self._call(target, *decoded)
-        if iscoroutine(value):
-            value = self._await(value)
-        try:
-            return wire.encode(value)
-        except Exception as error:
-            msg = f"{name!r} returned {type(value).__qualname__}, which can't be pickled: {error}"
-            raise EncodeError(msg) from error
-
-    def _call(self, target: str | int | None, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
-        mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
-        if isinstance(target, str):
-            args, kwargs = decoded
-            task = registry.get(target)
-            return task.fn(current(), *args, **kwargs) if task.bind else task.fn(*args, **kwargs)
-        if target is None:
-            function, args, kwargs = decoded
-            return function(*args, **kwargs)
-        args, kwargs = decoded
-        return self._functions[target](*args, **kwargs)
-
-    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
-        """Run an async task to its end, on the one event loop of this slave."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        runner, context = self._runner, contextvars.copy_context()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return runner.run(coroutine, context=context)
-        # Inline, under an async main: a thread has at most one running loop, so this one runs in a thread of its own.
-        self._aside = self._aside or ThreadPoolExecutor(1, "mpitasks-async")
-        return self._aside.submit(runner.run, coroutine, context=context).result()
-
-    def _do_setup(self, number: int) -> None:
-        """Run an executor's initializer, the first time.
-
-        Raises:
-            InitializerFailed: It raised, now or before.
-        """
-        if number not in self._set_up:
-            try:
-                self._functions[number]()
-                self._set_up[number] = None
-            except BaseException as error:  # noqa: BLE001  an initializer is user code
-                self._set_up[number] = error
-        failure = self._set_up[number]
-        if failure is not None:
-            msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
-            raise InitializerFailed(msg) from failure
-
-
-def _failure_of(error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
-    """How a call failed, and the exception as it travels."""
-    if not isinstance(error, RetryAsked):
-        return (names_of(error), None), encode_failure(_without_our_frames(error), note)
-    handled = error.__context__
-    return ((ASKED,), error.delay), encode_failure(error if handled is None else _without_our_frames(handled), note)
-
-
-def _without_our_frames(error: BaseException) -> BaseException:
-    """The traceback from the first frame that is the user's."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None and _is_ours(traceback.tb_frame):
-        traceback = traceback.tb_next
-    return error.with_traceback(traceback)
-
-
-def _is_ours(frame: FrameType) -> bool:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.startswith(_HERE)
+    def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
+        """Let the master know at once what is held now: others may wait for that."""
+        with self._wire:
+            self._acquired += acquired
+        self._report()

@@ -19,7 +19,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The master's clock, and that of the slaves."""
     clock = Clock()
     monkeypatch.setattr("mpitasks.runtime.master.monotonic", clock)
-    monkeypatch.setattr("mpitasks.runtime.slave.perf_counter", clock)
+    for part in ("slave", "runner"):
+        monkeypatch.setattr(f"mpitasks.runtime.{part}.perf_counter", clock)
     return clock
 
 

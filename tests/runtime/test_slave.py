@@ -326,7 +326,7 @@ def test_an_initializer_runs_once_a_slave(new_world: NewWorld) -> None:
     assert [failure is None for _, failure, *_ in outcomes] == [True, True, False, False, True]
     assert set_up == ["well", "badly"]
     with pytest.raises(InitializerFailed, match="the initializer of this executor raised OSError: no disk"):
-        world.slaves[1]._do_setup(6)
+        world.slaves[1]._runner._do_setup(6)
 
 
 async def later() -> str:

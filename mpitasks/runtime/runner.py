@@ -1,0 +1,187 @@
+"""Runs single calls, and keeps what they need between them.
+
+::
+
+    call ──► hold its resource ──► set up, once ──► decode ──► the function ──► encode ──► outcome
+
+Every exception is an outcome. All of it happens in one thread, the main one of a process where there is a choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from inspect import iscoroutine
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+from .. import registry
+from ..context import Context, current, enter, leave
+from ..errors import EncodeError, InitializerFailed
+from ..ids import CallId, Rank
+from ..retries import ASKED, Failure, RetryAsked, names_of
+from ..transport import wire
+from ..transport.failures import encode_failure
+from .keeper import Keeper
+from .messages import Named, Outcome, SentCall
+
+_HERE = __name__.rpartition(".")[0] + "."
+
+
+class Runner:
+    """Runs calls, one at a time.
+
+    Args:
+        rank: Of the slave.
+        host: Its name, for the notes of errors.
+        is_stopped: Whether the outcome of that call is not wanted any more.
+        tell_acquired: Told at once when what is held has changed, with what was acquired: others may wait for that.
+    """
+
+    def __init__(
+        self,
+        rank: Rank,
+        *,
+        host: str,
+        is_stopped: Callable[[CallId], bool],
+        tell_acquired: Callable[[list[tuple[Named, float]]], None],
+    ) -> None:
+        self.keeper = Keeper(rank)
+        self._rank = rank
+        self._host = host
+        self._is_stopped = is_stopped
+        self._tell_acquired = tell_acquired
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._set_up: dict[int, BaseException | None] = {}
+        self._runner: asyncio.Runner | None = None
+        self._aside: ThreadPoolExecutor | None = None
+
+    def know(self, functions: dict[int, Callable[..., Any]], dropped: Iterable[int]) -> None:
+        """Take in functions that calls will name by number, and forget others."""
+        self._functions.update(functions)
+        for number in dropped:
+            self._functions.pop(number, None)
+
+    def close(self) -> None:
+        """Release what is held, and end what async tasks ran on."""
+        self.keeper.release_all()
+        if self._runner is not None:
+            self._runner.close()
+        if self._aside is not None:
+            self._aside.shutdown()
+
+    def run(self, call: SentCall) -> Outcome:
+        """Run one call; every exception is an outcome."""
+        call_id, name, _, attempt = call[:4]
+        began: float | None = None
+        failure: Failure | None
+        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id))
+        token = enter(context)
+        try:
+            if call[7] is not None:
+                self._hold(call[7], context)
+            began = perf_counter()
+            failure, payload = None, self._value(call)
+        except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
+            note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self._rank} on {self._host}"
+            failure, payload = _failure_of(error, note)
+        finally:
+            leave(token)
+        if call[7] is not None:
+            self.keeper.rest()
+        seconds = None if began is None else perf_counter() - began
+        return call_id, failure, seconds, wire.sendable(payload)
+
+    def _hold(self, wanted: Named, context: Context) -> None:
+        """Acquire what the call needs, if it is not held."""
+        name, args = wanted
+        provided = registry.resource(name).identity(args)
+        before = set(self.keeper.held)
+        acquired: list[tuple[Named, float]] = []
+        try:
+            self.keeper.use(provided, context._resources, acquired)
+        finally:
+            if before != set(self.keeper.held):
+                self._tell_acquired(acquired)
+
+    def _value(self, call: SentCall) -> wire.Payload:
+        """What the call returns, encoded."""
+        _, name, target, _, setup, arguments, filled, *_ = call
+        if setup is not None:
+            self._do_setup(setup)
+        values = [wire.decode(value) for value in filled]
+        decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
+        value = self._call(target, *decoded)
+        if iscoroutine(value):
+            value = self._await(value)
+        try:
+            return wire.encode(value)
+        except Exception as error:
+            msg = f"{name!r} returned {type(value).__qualname__}, which can't be pickled: {error}"
+            raise EncodeError(msg) from error
+
+    def _call(self, target: str | int | None, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+        mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+        if isinstance(target, str):
+            args, kwargs = decoded
+            task = registry.get(target)
+            return task.fn(current(), *args, **kwargs) if task.bind else task.fn(*args, **kwargs)
+        if target is None:
+            function, args, kwargs = decoded
+            return function(*args, **kwargs)
+        args, kwargs = decoded
+        return self._functions[target](*args, **kwargs)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
+        """Run an async task to its end, on the one event loop of this slave."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        runner, context = self._runner, contextvars.copy_context()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return runner.run(coroutine, context=context)
+        # Inline, under an async main: a thread has at most one running loop, so this one runs in a thread of its own.
+        self._aside = self._aside or ThreadPoolExecutor(1, "mpitasks-async")
+        return self._aside.submit(runner.run, coroutine, context=context).result()
+
+    def _do_setup(self, number: int) -> None:
+        """Run an executor's initializer, the first time.
+
+        Raises:
+            InitializerFailed: It raised, now or before.
+        """
+        if number not in self._set_up:
+            try:
+                self._functions[number]()
+                self._set_up[number] = None
+            except BaseException as error:  # noqa: BLE001  an initializer is user code
+                self._set_up[number] = error
+        failure = self._set_up[number]
+        if failure is not None:
+            msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
+            raise InitializerFailed(msg) from failure
+
+
+def _failure_of(error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
+    """How a call failed, and the exception as it travels."""
+    if not isinstance(error, RetryAsked):
+        return (names_of(error), None), encode_failure(_without_our_frames(error), note)
+    handled = error.__context__
+    return ((ASKED,), error.delay), encode_failure(error if handled is None else _without_our_frames(handled), note)
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """The traceback from the first frame that is the user's."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None and _is_ours(traceback.tb_frame):
+        traceback = traceback.tb_next
+    return error.with_traceback(traceback)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.startswith(_HERE)
