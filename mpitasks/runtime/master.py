@@ -614,6 +614,8 @@ class Master:
 
     def _cancelled(self, call: _Call) -> None:
         """A call was cancelled, and with it what waited for it."""
+        if call.future.done():  # it ended with a broken farm, before the run was abandoned
+            return
         if call.future._end(CANCELLED_AND_NOTIFIED):
             self._announcements.append(call.future)
         self._fail_dependents(call)

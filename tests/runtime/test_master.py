@@ -377,6 +377,17 @@ def test_a_slave_that_does_not_leave_is_named(new_world: NewWorld) -> None:
         echo.delay()
 
 
+def test_what_ended_with_the_farm_is_not_cancelled_too(new_world: NewWorld) -> None:
+    """An outcome is final: the failure stays, although the run is abandoned afterwards."""
+    world = new_world(1)
+    futures = [echo.delay(number) for number in range(3)]
+    dependent = echo.delay(futures[-1])
+    world.master.end_all(OSError("the wire"))
+    world.master.abandon(0.0)
+    assert [type(future.exception(timeout=0)).__name__ for future in futures] == ["FarmBroken"] * 3
+    assert isinstance(dependent.exception(timeout=0), DependencyFailed)
+
+
 def test_abandoned_calls_are_cancelled(new_world: NewWorld) -> None:
     """What waits, what waits for it, what a slave gives back; what runs is told to stop, and no call is taken any more."""
     world = new_world(1)
