@@ -6,8 +6,8 @@
     dump(place)       ──► signal ──► faulthandler there, in C ──► its file ──► read through /proc by us
 
 The second needs no help of the other process's interpreter, which C code may hold for hours. It works between processes of
-one user on one host. To the other process it is a signal like any: a `sleep` or `poll` that C code calls itself ends early by it,
-as the manual page signal(7) says; Python's own go on.
+one user on one host. To the other process it is a signal like any: a `sleep` or `poll` of C code itself ends early by it, as
+the manual page signal(7) says; Python's own go on.
 """
 
 from __future__ import annotations
