@@ -34,7 +34,7 @@ from . import farm, futures, guard, handshake, launch, output, profiles
 from .context import inside_a_call
 from .errors import StartError
 from .journal import choice
-from .runtime import backoff, logs
+from .runtime import backoff, logs, stacks
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
@@ -349,12 +349,13 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     problem = handshake.compare(comm)
     if problem:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
+    places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
     transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, is_orphan))
     launch.say_where(asked.grace)
-    return _run_rank_0(Master(transport, is_orphan=is_orphan), main, args, asked)
+    return _run_rank_0(Master(transport, is_orphan=is_orphan, places=places), main, args, asked)
 
 
 def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:

@@ -109,7 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("context", "farm", "futures", "guard", "handshake", "journal.choice", "launch", "profiles"),
         *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
-        "runtime.profiled",
+        *("runtime.profiled", "runtime.stacks"),
     },
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},

@@ -51,6 +51,7 @@ from .later import Later
 from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
 from .sharing import Sharing
+from .stacks import Place
 
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
@@ -94,9 +95,16 @@ class Master:
     """The running farm, on rank 0."""
 
     def __init__(
-        self, transport: Transport, *, backoff: Callable[[], Backoff] = Backoff, is_orphan: Callable[[], bool] = never
+        self,
+        transport: Transport,
+        *,
+        backoff: Callable[[], Backoff] = Backoff,
+        is_orphan: Callable[[], bool] = never,
+        places: Sequence[Place] = (),
     ) -> None:
         self.slaves = transport.size - 1
+        self.places = places
+        """Host and process of each rank, where ranks are processes."""
         self.interrupts = Interrupts()
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)

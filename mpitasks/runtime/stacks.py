@@ -1,0 +1,260 @@
+"""Where a process is: the stacks of its threads, as text.
+
+::
+
+    of_this_process() ──► by the interpreter: thread, user's frames, source lines
+    dump(place)       ──► signal ──► faulthandler there, in C ──► its file ──► read through /proc by us
+
+The second needs no help of the other process's interpreter, which C code may hold for hours. It works between processes of
+one user on one host. To the other process it is a signal like any: a `sleep` or `poll` of C code itself ends early by it, as
+the manual page signal(7) says; Python's own go on.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import linecache
+import os
+import re
+import signal
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from socket import gethostname
+from types import FrameType
+from typing import IO, NamedTuple
+
+from .interrupts import MARK
+
+SIGNAL = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else None
+"""A real-time signal: neither launchers, nor Python, nor MPI libraries give it a meaning."""
+ANSWER_WITHIN = 1.0
+"""Seconds until a process has written its dump; it needs about a millisecond, once it gets the processor."""
+QUIET = 0.02
+"""Seconds without another line, after which a dump is complete."""
+
+_PACKAGE = os.fspath(Path(__file__).parent.parent) + os.sep
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
+_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
+_THREAD = re.compile(r"^(?:Current thread|Thread) (?P<ident>0x[0-9a-f]+)(?: \[(?P<name>.*)\])? \(most recent call first\)")
+
+
+class Place(NamedTuple):
+    """A process, and where it writes its stacks on `SIGNAL`."""
+
+    host: str
+    pid: int
+    began: str
+    """When, in the system's words: no other process is to be taken for it, and get the signal."""
+    file: int
+    """A descriptor of its own; -1: it writes none."""
+
+
+# ---------------------------------------------------------------- by the interpreter
+
+
+def of_this_process() -> str:
+    """The stacks of this process's Python threads, the main thread first; our own threads are left out."""
+    frames = sys._current_frames()  # noqa: SLF001  documented, for this purpose
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    main = threading.main_thread().ident
+    parts = []
+    for ident in sorted(frames, key=lambda one: (one != main, one)):
+        lines = _text_of(traceback.StackSummary.extract(_outermost_first(frames[ident])), _mark(frames[ident]))
+        if lines:
+            parts.append(f"thread {names.get(ident, hex(ident))!r}:\n{lines}")
+    return "\n".join(parts)
+
+
+def of_thread(ident: int) -> str:
+    """The stack of one thread of this process, the innermost call last; empty if it has ended, or runs our code alone."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001  documented, for this purpose
+    if frame is None:
+        return ""
+    return _text_of(traceback.StackSummary.extract(_outermost_first(frame)), _mark(frame))
+
+
+def _outermost_first(frame: FrameType) -> Iterator[tuple[FrameType, int]]:
+    return reversed(list(traceback.walk_stack(frame)))
+
+
+def _mark(frame: FrameType | None) -> int:
+    """How many of the outermost frames led to the user's code: all up to the last that says so."""
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    marked = [place for place, one in enumerate(reversed(frames)) if MARK in one.f_code.co_varnames]
+    return marked[-1] + 1 if marked else 0
+
+
+def _text_of(stack: Sequence[traceback.FrameSummary], start: int = 0) -> str:
+    """The frames that are the user's, in Python's form; empty if none is."""
+    frames = _without_ends(list(stack)[start:])
+    lines: list[str] = []
+    for is_ours, some in groupby(frames, lambda one: _is_ours(one.filename)):
+        lines += ["  ... mpitasks ...\n"] if is_ours else traceback.format_list(list(some))
+    return "".join(lines)
+
+
+def _without_ends(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Without what started the thread, and without our own code that the innermost frame of the user's waits in."""
+    first, last = 0, len(frames)
+    while first < last and (_is_ours(frames[first].filename) or _starts_threads(frames[first].filename)):
+        first += 1
+    inner = last
+    while inner > first and (_is_ours(frames[inner - 1].filename) or _is_stdlib(frames[inner - 1].filename)):
+        inner -= 1
+        if _is_ours(frames[inner].filename):
+            last = inner
+    return frames[first:last]
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_PACKAGE)
+
+
+def _starts_threads(file: str) -> bool:
+    return file == threading.__file__ or file.startswith("<frozen ")
+
+
+def _is_stdlib(file: str) -> bool:
+    return file.startswith(("<frozen ", _STDLIB)) and f"{os.sep}site-packages{os.sep}" not in file
+
+
+# ---------------------------------------------------------------- by a signal
+
+_files: list[IO[bytes]] = []
+"""Where this process writes: never closed, since the signal's handler writes to the descriptor."""
+
+
+def answer() -> Place:
+    """From now on, this process writes its stacks when it gets `SIGNAL`.
+
+    The file has no name: nothing is left when the process is gone, and only processes of the same user can open it, by /proc.
+    """
+    pid, file = os.getpid(), -1
+    if SIGNAL is not None and _began(pid):
+        try:
+            opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_files`
+        except OSError:  # no folder for temporary files can be written to
+            return Place(gethostname(), pid, _began(pid), -1)
+        _append_only(opened.fileno())
+        faulthandler.register(SIGNAL, file=opened, all_threads=True)
+        _files.append(opened)
+        file = opened.fileno()
+    return Place(gethostname(), pid, _began(pid), file)
+
+
+def _append_only(descriptor: int) -> None:
+    """Whoever reads it cuts it to nothing first: write at its end, wherever that is by then."""
+    import fcntl  # noqa: PLC0415  not on every system; where it is missing, so is /proc
+
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+
+
+def dump(place: Place, *, within: float = ANSWER_WITHIN) -> str:
+    """The stacks of another process of this host, or of this one, without the help of its interpreter.
+
+    Returns:
+        The stacks, each with its innermost call last; or a sentence on why they can't be had.
+    """
+    problem = _why_not(place)
+    if problem:
+        return problem
+    try:
+        text = _asked(place, time.monotonic() + within)
+    except OSError as error:
+        return f"the stack of process {place.pid} can't be read: {error}"
+    if not text:
+        return f"process {place.pid} has not written its stack within {within:g} s (state {_state(place.pid)} in ps)"
+    return _readable(text)
+
+
+def _why_not(place: Place) -> str:
+    """Why it makes no sense to ask a process, or would end it; empty if nothing speaks against it."""
+    if place.host != gethostname():
+        return f"process {place.pid} is on {place.host}: its stack can't be read from {gethostname()}"
+    if not place.began or _began(place.pid) != place.began:
+        return f"process {place.pid} has ended, or can't be seen from here"
+    if place.file < 0 or not _catches(place.pid):
+        return f"process {place.pid} can't write its stack"
+    if _state(place.pid) in "Tt":
+        return f"process {place.pid} is stopped (by SIGSTOP or a debugger): `kill -CONT {place.pid}` lets it go on"
+    return ""
+
+
+def _asked(place: Place, deadline: float) -> str:
+    """What the process writes on our signal, read when no more comes."""
+    assert SIGNAL is not None  # noqa: S101  a place with a file says so
+    with Path(f"/proc/{place.pid}/fd/{place.file}").open("r+b", buffering=0) as file:
+        file.truncate(0)
+        os.kill(place.pid, SIGNAL)
+        size, quiet_at = 0, deadline
+        while time.monotonic() < min(deadline, quiet_at):
+            time.sleep(1e-3)
+            if size != (now := os.fstat(file.fileno()).st_size):
+                size, quiet_at = now, time.monotonic() + QUIET
+        return file.read().decode(errors="replace")
+
+
+def _readable(text: str) -> str:
+    """A dump of faulthandler's in Python's usual form: innermost call last, with source lines, without our threads."""
+    threads: list[tuple[str, list[traceback.FrameSummary]]] = []
+    for line in text.splitlines():
+        if found := _THREAD.match(line):
+            threads.append((found["name"] or "another thread", []))
+        elif (found := _FRAME.match(line)) and threads:
+            threads[-1][1].insert(0, traceback.FrameSummary(found["file"], int(found["line"]), found["name"]))
+    if threads:  # the oldest thread comes last in a dump
+        threads[-1] = threading.main_thread().name, threads[-1][1]
+    linecache.checkcache()
+    parts = [(name, _text_of(frames, _calls_mark(frames))) for name, frames in reversed(threads)]
+    return "\n".join(f"thread {name!r}:\n{lines}" for name, lines in parts if lines)
+
+
+def _calls_mark(frames: Sequence[traceback.FrameSummary]) -> int:
+    """As `_mark`, where only names are known."""
+    marked = [place for place, one in enumerate(frames) if _is_ours(one.filename) and one.name in ("_call", "_call_main")]
+    return marked[-1] + 1 if marked else 0
+
+
+def _began(pid: int) -> str:
+    """When a process began, and in which namespace of process numbers; empty: there is no such process to be seen."""
+    fields = _stat(pid)
+    if not fields or fields[0] in "ZX":
+        return ""
+    try:
+        return f"{fields[19]} {Path(f'/proc/{pid}/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _state(pid: int) -> str:
+    """As ps shows it: R, S, D, T, ...; empty: it is gone."""
+    return "".join(_stat(pid)[:1]) or " "
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields that /proc tells of a process, from its state on; none: it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def _catches(pid: int) -> bool:
+    """Whether a process handles `SIGNAL`, which would end it else."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", text, re.MULTILINE)
+    return SIGNAL is not None and caught is not None and bool(int(caught[1], 16) >> (SIGNAL - 1) & 1)

@@ -1,0 +1,140 @@
+"""Stacks as text: of this process, and of one whose interpreter is held."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpitasks.runtime import stacks
+from mpitasks.runtime.stacks import Place
+from tests.runtime import world as worlds
+from tests.runtime.world import do
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.runtime.world import World
+
+HOLDS_THE_INTERPRETER = """
+import ctypes
+from mpitasks.runtime import stacks
+
+def task_of_mine():
+    while True:  # a signal ends it
+        ctypes.PyDLL(None).sleep(600)
+
+place = stacks.answer()
+print(*place, sep="|", flush=True)
+task_of_mine()
+"""
+
+
+@contextmanager
+def process(source: str) -> Iterator[Place]:
+    """A process that runs this, which says first where it writes its stacks."""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        host, pid, began, file = child.stdout.readline().strip().split("|")
+        try:
+            yield Place(host, int(pid), began, int(file))
+        finally:
+            child.kill()
+
+
+def until_it_says(place: Place, text: str) -> str:
+    """The dump, once that is in it: the process has just said where it is, and comes there in a moment."""
+    for _ in range(100):
+        said = stacks.dump(place)
+        if text in said:
+            return said
+    return said
+
+
+def test_the_users_frames_are_shown_and_ours_are_not(new_world: Callable[..., World]) -> None:
+    """In a call: from the task on."""
+    said: list[str] = []
+    worlds.inside.append(lambda: said.append(stacks.of_this_process()))
+    world = new_world(1)
+    do.delay()
+    world.finish()
+    assert said[0].startswith("thread 'MainThread':\n  File ")
+    assert "in do\n" in said[0].splitlines()[1] + "\n"
+    assert "runner.py" not in said[0]
+
+
+def test_threads_have_their_names() -> None:
+    """The user's; those that run our code alone are left out."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait_here() -> None:
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=wait_here, name="reader")
+    thread.start()
+    entered.wait()
+    said = stacks.of_this_process()
+    alone = stacks.of_thread(thread.ident or 0)
+    leave.set()
+    thread.join()
+    assert "thread 'reader':\n" in said
+    assert "in wait_here\n    leave.wait()" in alone
+    assert "_bootstrap" not in said
+    assert stacks.of_thread(thread.ident or 0) == ""
+
+
+def test_a_process_that_holds_its_interpreter_tells_its_stack() -> None:
+    """In C code, without Python's help: with the lines of the source."""
+    with process(HOLDS_THE_INTERPRETER) as place:
+        said = until_it_says(place, "task_of_mine")
+        again = stacks.dump(place)
+    assert said.startswith("thread 'MainThread':\n")
+    assert 'File "<string>", line 7, in task_of_mine' in said
+    assert again == said
+
+
+def test_a_stopped_process_is_called_so() -> None:
+    """It can't answer; the way out is named."""
+    with process(HOLDS_THE_INTERPRETER) as place:
+        os.kill(place.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, place.pid, os.WSTOPPED | os.WNOWAIT)
+        said = stacks.dump(place)
+    assert said == f"process {place.pid} is stopped (by SIGSTOP or a debugger): `kill -CONT {place.pid}` lets it go on"
+
+
+def test_another_process_of_that_number_gets_no_signal() -> None:
+    """It would die of it."""
+    with process("print('here', 0, 0, 0, sep='|', flush=True); input()") as mine:
+        child = Place(stacks.answer().host, os.getppid(), mine.began, 3)
+        assert stacks.dump(child) == f"process {os.getppid()} has ended, or can't be seen from here"
+
+
+def test_a_process_that_does_not_handle_the_signal_gets_none() -> None:
+    """It would die of it."""
+    source = "import os; from mpitasks.runtime import stacks; p = stacks.answer(); import faulthandler; "
+    source += "faulthandler.unregister(stacks.SIGNAL); print(*p, sep='|', flush=True); input()"
+    with process(source) as place:
+        assert stacks.dump(place) == f"process {place.pid} can't write its stack"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"host": "elsewhere"}, "process {pid} is on elsewhere: its stack can't be read from {host}"),
+        ({"file": -1}, "process {pid} can't write its stack"),
+        ({"file": 4000}, "the stack of process {pid} can't be read: {missing}: '/proc/{pid}/fd/4000'"),
+    ],
+)
+def test_what_can_not_be_read_is_told(change: dict[str, object], said: str) -> None:
+    """In words."""
+    place = stacks.answer()
+    assert stacks.dump(place._replace(**change)) == said.format(
+        pid=place.pid, host=place.host, missing="[Errno 2] No such file or directory"
+    )
