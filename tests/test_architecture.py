@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tasks",
     },
     "__main__": {"cli"},
+    "control": set(),
     "errors": set(),
     "ids": set(),
     "output": set(),

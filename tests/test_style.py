@@ -46,6 +46,7 @@ BROAD = {
     ("transport.failures", "_text_of", "Exception"): "`__str__` of exceptions",
     ("transport.failures", "_traceback_of", "Exception"): "`__str__` and `__repr__` in tracebacks",
     # At the top of a thread or rank.
+    ("control", "_answer", "Exception"): "commands, in the control thread",
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
     ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
     ("session", "_serve", "BaseException"): "a slave",
