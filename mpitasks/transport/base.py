@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple, Protocol
 
 from ..ids import Rank
@@ -15,6 +16,14 @@ class Arrival(NamedTuple):
     packet: Packet
 
 
+class Death(NamedTuple):
+    """A rank has died."""
+
+    rank: Rank
+    how: str
+    """In words: "signal 9"."""
+
+
 class Transport(Protocol):
     """Packets between the ranks of one world.
 
@@ -24,9 +33,14 @@ class Transport(Protocol):
 
     rank: Rank
     size: int
+    deaths: deque[Death]
+    """Ranks that were found dead; the owner takes them out. What they have sent before may still arrive."""
 
     def send(self, rank: Rank, packet: Packet) -> None:
         """Begin to send; the frames must stay unchanged until nothing is `sending`."""
+
+    def drop(self, rank: Rank) -> None:
+        """That rank is dead: from now on nothing comes from there, and what is sent there vanishes."""
 
     def receive(self) -> Arrival | None:
         """The next packet that has arrived whole, if any; drives what is under way."""

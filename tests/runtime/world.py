@@ -43,14 +43,14 @@ class Tapped:
 
     def __init__(self, inner: LocalTransport, log: list[tuple[Any, ...]]) -> None:
         self.rank, self.size, self.sending = inner.rank, inner.size, False
-        self._inner, self._log = inner, log
-        self.receive = inner.receive
+        self.inner, self._log = inner, log
+        self.receive, self.drop, self.deaths = inner.receive, inner.drop, inner.deaths
 
     def send(self, rank: Rank, packet: Packet) -> None:
         """Write down and send."""
         message = wire.unpack(packet)
         self._log.append((self.rank, int(rank), NAMES[message[0]], *message[1:]))
-        self._inner.send(rank, packet)
+        self.inner.send(rank, packet)
 
 
 class World:
