@@ -452,7 +452,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
     """Within, other processes may ask this run for what it can do."""
-    commands: dict[str, Callable[[], Any]] = {"drain": lambda: master.interrupts.drain("it was asked to end")}
+    commands: dict[str, Callable[[], Any]] = {"drain": lambda: master.interrupts.drain("SIGUSR1")}
     with ExitStack() as stack:
         folder = control.given() or stack.enter_context(control.own_folder())
         stack.enter_context(control.serve(folder, commands, grace=asked.grace))

@@ -2,7 +2,7 @@
 
 ::
 
-    --walltime 55m, MPITASKS_WALLTIME ──► so long after the start of the process ──┐
+    --walltime 55m, MPITASKS_WALLTIME ──► so long after the first run() has begun ─┐
     SLURM_JOB_END_TIME, with a journal ─► the end of the job, less a margin ───────┴──► the earlier one: drain
 """
 
@@ -23,7 +23,6 @@ MARGIN = 30.0
 NEVER = "none"
 OVER = "the walltime is over"
 
-_BEGAN = time.monotonic()
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
@@ -82,23 +81,23 @@ def chosen(grace: float, *, keeps: bool) -> Limit | None:
     Raises:
         ValueError: The environment names no walltime.
     """
-    text = _by_environment()
+    text, began = _by_environment()
     if text == NEVER:
         return None
     limits: list[Limit] = []
     if text is not None:
-        limits.append(Limit(_BEGAN + seconds_of(text), OVER))
+        limits.append(Limit(began + seconds_of(text), OVER))
     if keeps and (left := _left_by_slurm()) > 0:
         limits.append(Limit(time.monotonic() + left - grace - MARGIN, "Slurm's end of the job is near"))
     return min(limits, default=None)
 
 
 @cache
-def _by_environment() -> str | None:
-    """What the environment names, once: programs that a task starts have their own time."""
+def _by_environment() -> tuple[str | None, float]:
+    """What the environment names, and since when it counts; once: programs that a task starts have their own time."""
     text = wanted()
     os.environ.pop(VARIABLE, None)
-    return text
+    return text, time.monotonic()
 
 
 def _left_by_slurm() -> float:

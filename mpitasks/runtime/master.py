@@ -109,7 +109,7 @@ class Master:
         """Host and process of each rank, where ranks are processes."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self.left = 0
-        """Calls that a drained run has not done."""
+        """Calls that had not ended when the run was drained, and have not since."""
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler()
@@ -217,6 +217,8 @@ class Master:
             call = future._call
             if call is None:
                 return False
+            if self.interrupts.draining:
+                self._begin_draining()  # before what main gives up now is counted no more
             cancelled = self._give_up(_ours(call))
             if cancelled:
                 self._cancelled(_ours(call))
@@ -306,19 +308,19 @@ class Master:
         """
         with self._lock:
             self._closing = True
-            cancelled = self._cancel_waiting()
             self._begin_draining()
+            cancelled = self._cancel_waiting()
         self.announce()
         self.interrupts.forget()
         with suppress(FarmBroken):
             self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
-        self.left += self._scheduler.unfinished
         return cancelled
 
     def _begin_draining(self) -> None:
         """Have the slaves give back what they have not begun, and let what runs know that it should stop."""
         if not self._draining:
             self._draining = True
+            self.left = self._scheduler.unfinished
             for rank in self._present:
                 self._send(rank, (DRAIN,))
 
@@ -550,8 +552,8 @@ class Master:
             if self._book is not None:
                 self._keep(self._book, zip(calls, outcomes, strict=True))
             for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
-                if self._draining and (failure is not None or call.is_early):
-                    self.left += 1
+                if self._draining and failure is None and not call.is_early:
+                    self.left -= 1
                 if failure is None or not self._again(call, failure, now):
                     self._finish(call, payload, returned=failure is None)
         if given_back is not None:
@@ -677,9 +679,7 @@ class Master:
         for _, call in self._scheduler.sent():
             for ended, _ in self._scheduler.call_failed(call):
                 self._cancelled(_ours(ended))
-        cancelled = before - self._scheduler.unfinished
-        self.left += cancelled
-        return cancelled
+        return before - self._scheduler.unfinished
 
     def _let_go(self, call: _Call) -> None:
         """Nobody needs the arguments any more."""
