@@ -296,9 +296,10 @@ def _in_time(master: Master, asked: _Asked, give_up: _GiveUp) -> AbstractContext
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
-        print("mpitasks: main does not end although the time is over; the job is aborted", file=sys.stderr)
-        _note_end(master, Drained(), 0)
-        give_up(Drained(), master.busy_ranks())
+        if give_up is _abort:  # elsewhere, main's thread can't be ended without the whole process
+            print("mpitasks: main does not end although the time is over; the job is aborted", file=sys.stderr)
+            _note_end(master, Drained(), 0)
+            give_up(Drained(), master.busy_ranks())
 
     at, why = asked.limit or (None, "")
     return Clock(master.interrupts, asked.grace, too_late).running(at, why)
@@ -572,6 +573,8 @@ def _leave_tidily() -> None:
 
 def _finalize() -> None:
     """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
     MPI.Finalize()

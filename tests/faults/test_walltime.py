@@ -187,11 +187,11 @@ def test_without_a_journal_it_says_that_nothing_is_kept(mpiexec: Mpiexec) -> Non
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int) -> None:
     """With code 75; and `--restarts` goes on, as often as it may."""
-    with start(mpiexec, "waits", "--walltime", "0.5s", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", "1s", ranks=ranks) as app:
         ended = app.wait(timeout=20)
     assert ended.returncode == 75, ended
     assert "mpitasks: interrupted: the walltime is over; " in ended.stderr
-    with start(mpiexec, "waits", "--walltime", "0.5s", "--restarts", "20", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", "1s", "--restarts", "20", ranks=ranks) as app:
         ended = app.wait(timeout=25)
     assert (ended.returncode, SUM in ended.stdout, ran_once_each(tmp_path)) == (0, True, True), ended
     assert "mpitasks: the run was interrupted: the walltime is over; it begins again" in ended.stderr
