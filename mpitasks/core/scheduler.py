@@ -314,6 +314,8 @@ class Scheduler:
             count = self.tally.resource(provided)
             count.acquisitions += 1
             count.acquiring += seconds
+            if slave.window and provided == slave.resource:
+                slave.before = None  # it has begun; until its first outcome, that is still part of what its window takes
         self._reconcile(slave, list(held))
 
     # ---------------------------------------------------------------- what is there
@@ -941,6 +943,7 @@ class Scheduler:
         self._progressed.pop(slave.rank, None)
         if slave.before is not None:
             self._undo(slave, slave.before)
+        slave.taking = False
         self._is_idle(slave)
 
     def _left(self, queue: Queue) -> None:
@@ -1018,7 +1021,6 @@ class Scheduler:
         slave.before = None
         if slave.taking and not isinstance(slave.resource, Provided):
             self.tally.resource(slave.resource).acquisitions -= 1
-        slave.taking = False
         self._holds_now(slave, before[0])
         self._occupies_now(slave, before[1])
 
