@@ -53,6 +53,13 @@ class Ranking:
             heappush(heap, aside)
         return found
 
+    def leads(self, queue: Queue, priority: int, turn: float) -> bool:
+        """Whether that queue, with a slave less, surely deserves one before all others, or is ahead by a turn at most."""
+        heap = self._heap
+        rivals = heap[1:3] if heap and heap[0][5] is queue else heap[:1]  # the next best are among the two below
+        mine = -priority, (queue.running - 1) / queue.weight
+        return all(mine < rival[:2] or (mine == rival[:2] and queue.served - rival[2] <= turn) for rival in rivals)
+
     def _set_back(self, entry: Entry) -> None:
         """The queue on top deserves this instead."""
         entry[5].ranked = entry

@@ -122,6 +122,8 @@ class Scheduler:
         self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
+        self._ended: Slave | None = None
+        """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
         self._wanted: dict[Hashable, dict[Backlog, None]] = {}
         """Where calls wait for this resource."""
@@ -163,6 +165,7 @@ class Scheduler:
         if rank in self._slaves:
             msg = f"slave {rank} joined, but it is here already: a rank joins again only after slave_lost({rank})"
             raise ValueError(msg)
+        self._free_ended()
         self._slaves[rank] = slave = Slave(rank)
         self.tally.slaves.setdefault(rank, OfSlave())
         self._idle.add(slave)
@@ -216,10 +219,10 @@ class Scheduler:
         if slave.queue is not None:
             self._learn(slave, slave.queue, took.values())
         self._progress(slave, now)
-        if not slave.window and slave.queue is not None:
-            self._freed(slave)
-        elif slave.window:
+        if slave.window:
             self._progressed[rank] = slave
+        elif slave.queue is not None:
+            self._has_ended(slave, slave.queue)
         return list(calls.values())
 
     def call_succeeded(self, call: Call) -> None:
@@ -268,6 +271,7 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         calls = {call_id: slave.window[call_id] for call_id in call_ids}
+        self._free_ended()
         slave.asked_back = False
         for call_id, call in calls.items():
             del slave.window[call_id]
@@ -280,6 +284,7 @@ class Scheduler:
     def slave_lost(self, rank: Rank) -> list[Call]:
         """A slave is gone; its calls wait again. Returns those calls."""
         slave = self._slaves.pop(rank)
+        self._free_ended()
         calls = list(slave.window.values())
         if slave.queue is None:
             self._idle.remove(slave)
@@ -305,6 +310,7 @@ class Scheduler:
             KeyError: There is no such slave; nothing was changed.
         """
         slave = self._slaves[rank]
+        self._free_ended()
         self._now = now
         counts = self.tally.slaves[rank]
         for provided, seconds in acquired:
@@ -323,7 +329,7 @@ class Scheduler:
     @property
     def has_idle(self) -> bool:
         """Whether a slave has nothing to do."""
-        return self._idle.count > 0
+        return self._idle.count > 0 or self._ended is not None
 
     def learned(self) -> Prices:
         """What was learned so far, for the scheduler of a later run."""
@@ -332,6 +338,7 @@ class Scheduler:
 
     def looks(self) -> Looks:
         """What queues, slaves and resources look like now."""
+        self._free_ended()
         queues = {
             name: QueueLook(queue.max_slaves, queue.waiting, queue.running, queue.mean) for name, queue in self._queues.items()
         }
@@ -358,6 +365,8 @@ class Scheduler:
         orders: list[Order] = []
         if self._alarms:
             self._ring()
+        if self._ended is not None:
+            self._go_on(self._ended, orders)
         if self._idle.count and self._demand:
             self._assign_all(orders)
             if self._demand and self._idle.count:
@@ -372,6 +381,7 @@ class Scheduler:
 
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
+        self._free_ended()
         due = self._alarms[0][0] if self._alarms else inf
         if self._demand and self._idle.count:
             due = min(due, self._review_at)
@@ -690,6 +700,39 @@ class Scheduler:
         self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
 
+    def _go_on(self, slave: Slave, orders: list[Order]) -> None:
+        """Give the slave that has ended more of the same, if any decision would; else it is idle."""
+        # Where each call travels alone, that is a third of the cost of being idle and chosen again.
+        queue = slave.queue
+        assert queue is not None  # noqa: S101  it has ended, and nobody has freed it
+        backlog = self._its_next(slave, queue) if queue.waiting and not (self._idle.count or self._owed) else None
+        if backlog is None:
+            self._free_ended()
+            return
+        self._ended = None
+        self._virtual = queue.served
+        if backlog.resource is PLAIN:
+            orders.append(self._grant(slave, backlog, PLAIN_CALL))
+        else:
+            slave.before = dict(slave.holds), {}
+            orders.append(self._grant(slave, backlog, STICKY))
+
+    def _its_next(self, slave: Slave, queue: Queue) -> Backlog | None:
+        """The backlog that this slave would get again, were it the only idle one; None too where that is not plain to see."""
+        level = queue.levels[queue.order[0]] if len(queue.order) == 1 else next(queue.busy_levels())
+        backlog = level.backlogs.get(slave.resource)
+        if backlog is None or not backlog.count:
+            return None
+        if len(self._demand) > 1 and not self._ranking.leads(queue, level.priority, self._rules.turn):
+            return None
+        if backlog is level.plain:
+            return None if len(level.backlogs) > 1 or any(held in self._wanted for held in slave.holds) else backlog
+        # What it holds could be wanted elsewhere: by calls that wait for just this slave, and are ranked once it is idle.
+        if len(slave.holds) > 1 or backlog.resource not in slave.holds or len(self._wanted[backlog.resource]) > 1:
+            return None
+        fresh = self._fresh(level)
+        return None if fresh is not None and self._waited_long(fresh, backlog, slave) else backlog
+
     def _refills(self) -> Iterator[Send]:
         """Top up the windows that ran low, where the slave would go on with the same anyway."""
         progressed, self._progressed = self._progressed, {}
@@ -804,6 +847,7 @@ class Scheduler:
         """Where that call waits; its queue has demand from now on."""
         queue = self._queues[call.queue]
         if not queue.waiting:
+            self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
@@ -934,6 +978,21 @@ class Scheduler:
         """Nothing in the window of that slave waits so that it could be asked back."""
         if slave.deep.pop(slave.rank, None) is not None:
             self._deep_slaves -= 1
+
+    def _has_ended(self, slave: Slave, queue: Queue) -> None:
+        """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
+        self._free_ended()
+        if slave.before is not None or slave.occupies or queue.owed:
+            self._freed(slave)
+        else:
+            self._progressed.pop(slave.rank, None)
+            self._ended = slave
+
+    def _free_ended(self) -> None:
+        """The slave that has ended is idle."""
+        if self._ended is not None:
+            slave, self._ended = self._ended, None
+            self._freed(slave)
 
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
