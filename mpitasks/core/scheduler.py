@@ -13,7 +13,7 @@ scheduler changes in this file and nowhere else; times come in as arguments, in 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import groupby, islice
@@ -211,19 +211,20 @@ class Scheduler:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
-        calls = {call_id: slave.window[call_id] for call_id, _ in finished}
-        took = dict(finished)
-        for call_id in calls:
-            slave.window.pop(call_id).state = ENDED
+        window, queue, took = slave.window, slave.queue, dict(finished)
+        calls = [window[call_id] for call_id in took]
+        for call in calls:
+            del window[call.id]
+            call.state = ENDED
         self.unfinished -= len(calls)
-        if slave.queue is not None:
-            self._learn(slave, slave.queue, took.values())
+        if queue is not None:
+            self._learn(slave, queue, took.values())
         self._progress(slave, now)
-        if slave.window:
+        if window:
             self._progressed[rank] = slave
-        elif slave.queue is not None:
-            self._has_ended(slave, slave.queue)
-        return list(calls.values())
+        elif queue is not None:
+            self._has_ended(slave, queue)
+        return calls
 
     def call_succeeded(self, call: Call) -> None:
         """What waited for this call may go on."""
@@ -381,7 +382,8 @@ class Scheduler:
 
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
-        self._free_ended()
+        if self._ended is not None:
+            self._free_ended()
         due = self._alarms[0][0] if self._alarms else inf
         if self._demand and self._idle.count:
             due = min(due, self._review_at)
@@ -673,12 +675,7 @@ class Scheduler:
     def _grant(self, slave: Slave, backlog: Backlog, reason: str) -> Send:
         """Fill the window of that slave from that backlog."""
         queue, came_from = backlog.level.queue, slave.came_from
-        most = self._window_size(queue, backlog) - len(slave.window)
-        if most > 1:
-            head = backlog.head()
-            if not (head is not None and head.chunk):
-                most = min(most, self._even(queue))
-        calls = backlog.take(max(1, most), self._rules.most_bytes)
+        calls = self._take(slave, queue, backlog)
         if slave.queue is None:
             self._idle.remove(slave)
             queue.running += 1
@@ -687,16 +684,32 @@ class Scheduler:
             slave.deep = (self._deep if backlog.resource is PLAIN else self._deep_held).setdefault(queue, {})
             if backlog.resource is not PLAIN:
                 self._take_up(slave, backlog.resource)
-        for call in calls:
-            call.state = SENT
-            call.attempt += 1
-            slave.window[call.id] = call
         self._progress(slave, self._now)
         if backlog.extra:
             backlog.extra -= 1
         self._settle(backlog)
         lent_from = came_from.name if came_from is not None and came_from is not queue else ""
-        decision = self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from
+        return self._send(slave, calls, reason, lent_from)
+
+    def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
+        """Put the next calls of that backlog into the window of that slave."""
+        window = slave.window
+        most = self._window_size(queue, backlog) - len(window)
+        if most > 1:
+            head = backlog.head()
+            if not (head is not None and head.chunk):
+                most = min(most, self._even(queue))
+        calls = backlog.take(max(1, most), self._rules.most_bytes)
+        for call in calls:
+            call.state = SENT
+            call.attempt += 1
+            window[call.id] = call
+        return calls
+
+    def _send(self, slave: Slave, calls: list[Call], reason: str, lent_from: str) -> Send:
+        """A window leaves, for that reason."""
+        first = calls[0]
+        decision = self._now, slave.rank, first.queue, first.resource, first.id, len(calls), reason, lent_from
         self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
 
@@ -711,11 +724,23 @@ class Scheduler:
             return
         self._ended = None
         self._virtual = queue.served
+        orders.append(self._fill(slave, queue, backlog))
+
+    def _fill(self, slave: Slave, queue: Queue, backlog: Backlog) -> Send:
+        """What `_grant` does, for a slave that ended its window and goes on with the same; without what stays as it was."""
+        calls = self._take(slave, queue, backlog)
+        self._progress(slave, self._now)
         if backlog.resource is PLAIN:
-            orders.append(self._grant(slave, backlog, PLAIN_CALL))
-        else:
-            slave.before = dict(slave.holds), {}
-            orders.append(self._grant(slave, backlog, STICKY))
+            self._settle(backlog)
+            return self._send(slave, calls, PLAIN_CALL, "")
+        slave.before = dict(slave.holds), {}
+        if not backlog.count:
+            self._settle(backlog)
+        else:  # nobody can run its next call who needs to get to know of it: its holders are busy
+            backlog.since, backlog.overdue = self._now, False
+            if not backlog.alarm:
+                self._set_alarm(backlog)
+        return self._send(slave, calls, STICKY, "")
 
     def _its_next(self, slave: Slave, queue: Queue) -> Backlog | None:
         """The backlog that this slave would get again, were it the only idle one; None too where that is not plain to see."""
@@ -969,7 +994,8 @@ class Scheduler:
     def _progress(self, slave: Slave, now: float) -> None:
         """That slave has shown life."""
         slave.progress_at = self._now = now
-        self._shallow(slave)
+        if self._deep_slaves:
+            self._shallow(slave)
         if len(slave.window) > 1 and not slave.asked_back:
             slave.deep[slave.rank] = slave
             self._deep_slaves += 1
@@ -1028,25 +1054,25 @@ class Scheduler:
             if self._is_exhausted(resource):
                 self._owed[resource] = None
 
-    def _learn(self, slave: Slave, queue: Queue, seconds: Iterable[float | None]) -> None:
+    def _learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        ended, begun, used = 0, 0, 0.0
+        unbegun, used = 0, 0.0
+        is_first = slave.taking or slave.first is not None
         for each in seconds:
-            ended += 1
             if each is None:
+                unbegun += 1
                 continue
-            begun += 1
             used += each
-            if slave.resource is PLAIN or not self._learn_price(slave, queue, each):
+            if not is_first or slave.resource is PLAIN or not self._learn_price(slave, queue, each):
                 queue.learn(each)
         queue.served += used / queue.weight
-        self.tally.slaves[slave.rank].took(begun, used)
-        self.tally.queues[queue.name].took(ended, used)
+        self.tally.ended(queue.name, slave.rank, len(seconds), len(seconds) - unbegun, used)
+        if unbegun < len(seconds):
+            slave.before = None
 
     def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
         """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""
         was_taking, slave.taking = slave.taking, False
-        slave.before = None
         if was_taking and not isinstance(slave.resource, Provided):
             slave.first = queue, slave.resource, seconds
             return True
