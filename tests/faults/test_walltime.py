@@ -349,7 +349,7 @@ def test_the_batch_script_of_the_docs_queues_itself_again(mpiexec: Mpiexec, tmp_
     scontrol.write_text("#!/bin/sh\necho scontrol $@\n")
     scontrol.chmod(0o755)
     path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {"PATH": path, "SLURM_NTASKS": "3", "SLURM_JOB_ID": "7"}
+    env = {"PATH": path, "SLURM_NTASKS": "2", "SLURM_JOB_ID": "7"}
     with mpiexec.start_command(["/bin/bash", "job.sh"], env=env) as app:
         app.wait_for("running")
         app.process.send_signal(signal.SIGUSR1)
