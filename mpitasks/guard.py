@@ -95,7 +95,9 @@ def _end() -> None:
 def _has_others() -> bool:
     """Whether this is one rank of several. Starts MPI, since the others may wait in its start; False once it is over."""
     mpi = sys.modules.get("mpi4py.MPI")
-    if os.environ.get(launch.RANK) != str(os.getpid()) or (mpi is not None and mpi.Is_finalized()):
+    if not launch.may_be_one_of_many() or os.environ.get(launch.RANK) != str(os.getpid()):
+        return False
+    if mpi is not None and mpi.Is_finalized():
         return False
     try:
         return launch.start_mpi() > 1

@@ -157,7 +157,7 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
             if not (again and restarts):
                 return code
             restarts -= 1
-            print(f"mpitasks: {again}; it begins again, and may do so {restarts} times more", file=sys.stderr)
+            print(f"mpitasks: {again}; it begins again, restarts left: {restarts}", file=sys.stderr)
 
 
 def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str]:

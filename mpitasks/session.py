@@ -411,7 +411,8 @@ def _balance(master: Master) -> str:
 def _summarize(error: BaseException | None) -> int:
     """Log how many failures nobody has asked for, and return it."""
     if isinstance(error, Drained):
-        return 0  # nobody could ask, and they run again
+        futures.forgive_unretrieved()  # main had no time to ask
+        return 0
     count = futures.report_unretrieved()
     if count:
         code = "; the exit code is 1" if error is None and _gives_code() else ""

@@ -241,7 +241,7 @@ def test_a_killed_run_begins_again(mpiexec: Mpiexec, tmp_path: Path, whom: str) 
         ended = app.wait(timeout=25)
     assert (ended.returncode, SUM in ended.stdout) == (0, True), ended
     assert "mpitasks: the run was cut off (exit code " in ended.stderr
-    assert "it begins again, and may do so 0 times more" in ended.stderr
+    assert "it begins again, restarts left: 0" in ended.stderr
     assert len(lines(tmp_path / "executed")) <= CALLS + 2
     assert " complete at " in listing(mpiexec)[-1]
 

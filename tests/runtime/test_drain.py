@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Drained, FarmBroken, current, farm, task
+from mpitasks import Drained, FarmBroken, current, farm, task, walltime
 from mpitasks.journal import records
 from mpitasks.journal.listing import read
 from mpitasks.runtime.clock import Clock
 from mpitasks.runtime.interrupts import DRAIN, ENDS, Interrupts
 from tests.api.tasks import Gate, fresh, gate, hold
-from tests.runtime.world import do, echo, inside
+from tests.runtime.world import do, echo, fail, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,6 +294,35 @@ def test_inline_the_running_call_ends_first(tmp_path: Path) -> None:
     listing = read(tmp_path / "run.jrnl")
     assert (returned, [call["task"] for call in listing.calls]) == ([], [echo.name])
     assert [(run["end"], run["why"]) for run in listing.runs] == [(records.INTERRUPTED, "SIGUSR1")]
+
+
+@task
+def never_ends() -> None:
+    """A call that asks nobody."""
+    nap = threading.Event()
+    while True:
+        nap.wait(0.001)
+
+
+def test_inline_a_call_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same exception, after the grace: there is no other thread to go on in."""
+    limit = walltime.Limit(0.0, walltime.OVER)
+    monkeypatch.setattr(walltime, "chosen", lambda _, **__: limit)
+    with pytest.raises(Drained):
+        mpitasks.run(lambda: never_ends.delay().result(), backend="inline", grace=0.0)
+
+
+def test_failures_of_a_drained_run_are_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    """Main had no time to ask for them."""
+
+    def main() -> None:
+        kept = fail.delay()
+        signal.raise_signal(DRAIN)
+        kept.result()
+
+    with pytest.raises(Drained):
+        mpitasks.run(main, backend="inline")
+    assert caplog.messages == []
 
 
 def test_a_cancelled_call_that_stops_early_is_not_kept(tmp_path: Path) -> None:
