@@ -185,14 +185,14 @@ def test_without_a_journal_it_says_that_nothing_is_kept(mpiexec: Mpiexec) -> Non
     assert "calls are left, and nothing is kept, as there is no journal: --journal FILE" in ended.stderr
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int) -> None:
+@pytest.mark.parametrize(("ranks", "limit"), [(1, "1s"), (3, "0.5s")])
+def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int, limit: str) -> None:
     """With code 75; and `--restarts` goes on, as often as it may."""
-    with start(mpiexec, "waits", "--walltime", "1s", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", limit, ranks=ranks) as app:
         ended = app.wait(timeout=20)
     assert ended.returncode == 75, ended
     assert "mpitasks: interrupted: the walltime is over; " in ended.stderr
-    with start(mpiexec, "waits", "--walltime", "1s", "--restarts", "20", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", limit, "--restarts", "20", ranks=ranks) as app:
         ended = app.wait(timeout=25)
     assert (ended.returncode, SUM in ended.stdout, ran_once_each(tmp_path)) == (0, True, True), ended
     assert "mpitasks: the run was interrupted: the walltime is over; it begins again" in ended.stderr

@@ -46,6 +46,25 @@ def test_nothing_more_is_handed_out(new_world: Callable[..., World]) -> None:
     assert world.master.left == 7 - len(sent)
 
 
+def test_not_even_to_an_idle_slave(new_world: Callable[..., World]) -> None:
+    """A call that is submitted after the drain, and before the master has looked again."""
+    world = new_world(1)
+    world.master.interrupts.draining = "the test"
+    echo.delay()
+    assert world.windows() == []
+
+
+def test_what_main_cancels_meanwhile_is_left_too(new_world: Callable[..., World]) -> None:
+    """As asyncio does with an async main."""
+    world = new_world(1)
+    futures = [echo.delay(number) for number in range(3)]
+    world.master.interrupts.draining = "the test"
+    assert futures[2].cancel()
+    world.turn()
+    world.turn()
+    assert world.master.left == 3 - len(world.windows()[0][1])
+
+
 def test_what_runs_may_end_and_counts(new_world: Callable[..., World]) -> None:
     """It is told that it should stop; one that does not ask has done all of its work."""
     world = new_world(1)
@@ -93,7 +112,7 @@ def test_a_failed_call_is_not_tried_again(new_world: Callable[..., World]) -> No
     future = do.options(retries=5, backoff=0.0).delay()
     world.turn()
     world.turn()
-    assert (type(future.exception()), future.attempts, world.master.left) == (OSError, 1, 1)
+    assert (type(future.exception(timeout=0)), future.attempts, world.master.left) == (OSError, 1, 1)
 
 
 # ---------------------------------------------------------------- interrupts
