@@ -24,7 +24,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally", "why")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.ranking": {"core.backlog"},
     "core.spread": set(),
     "core.tally": {"core.calls"},
+    "core.why": {"core.backlog", "core.calls", "core.slaves", "core.tally"},
     "core.scheduler": CORE - {"core.scheduler"},
     # Bytes between ranks.
     "transport": set(),
