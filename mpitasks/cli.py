@@ -25,6 +25,7 @@ examples:
   python -m mpitasks --journal run.jrnl --walltime 55m app.py
                                                hand out nothing more after 55 minutes; the same again goes on
   python -m mpitasks journal run.jrnl          list what a journal holds
+  python -m mpitasks stacks                    what a running program waits for, and where each rank is
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
@@ -58,6 +59,10 @@ def main(arguments: Sequence[str]) -> int:
         from .journal.listing import main as journal  # noqa: PLC0415  only who looks into one needs it
 
         return journal(arguments[1:])
+    if arguments and arguments[0] == "stacks":
+        from .whereabouts import main as stacks  # noqa: PLC0415  only who asks needs it
+
+        return stacks(arguments[1:])
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
@@ -83,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
         "                          [--restarts N] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
+        "       python -m mpitasks stacks [PID]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",

@@ -115,6 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.clock", "runtime.profiled", "runtime.stacks"),
+        *("runtime.situation", "runtime.watchdog"),
     },
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
@@ -138,7 +139,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
     "command_line": set(),
+    "whereabouts": {"control", "runtime.stacks"},
     "cli": {
+        "whereabouts",
         "command_line",
         "launch",
         "bench",

@@ -82,13 +82,16 @@ class Doing(NamedTuple):
     """That it has been sent and has not answered: it is in the first."""
     seconds: float
     """Since it last took calls or gave an outcome; of an idle one, 0."""
+    usual: float | None
+    """Seconds that calls of its task take, as far as is known."""
     holds: tuple[Hashable, ...]
 
     def __str__(self) -> str:
         if not self.queue:
             return "idle"
-        behind = f", {len(self.calls) - 1} more behind it" if len(self.calls) > 1 else ""
-        return f"in call {self.calls[0]} of {self.queue} for {lasting(self.seconds)}{behind}"
+        usual = f" (usually {lasting(self.usual)})" if self.usual is not None else ""
+        behind = f", with {len(self.calls) - 1} more behind it" if len(self.calls) > 1 else ""
+        return f"in call {self.calls[0]} of {self.queue} for {lasting(self.seconds)}{usual}{behind}"
 
 
 class Explanation(NamedTuple):
@@ -180,8 +183,9 @@ def _at_work(state: State) -> str:
 
 def _doing(slave: Slave, now: float) -> Doing:
     if slave.queue is None:
-        return Doing(slave.rank, "", (), 0.0, tuple(slave.holds))
-    return Doing(slave.rank, slave.queue.name, tuple(slave.window), now - slave.progress_at, tuple(slave.holds))
+        return Doing(slave.rank, "", (), 0.0, None, tuple(slave.holds))
+    queue = slave.queue
+    return Doing(slave.rank, queue.name, tuple(slave.window), now - slave.progress_at, queue.mean, tuple(slave.holds))
 
 
 # ---------------------------------------------------------------- not in turn

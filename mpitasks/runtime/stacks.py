@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from socket import gethostname
@@ -36,6 +37,8 @@ SIGNAL = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else None
 """A real-time signal: neither launchers, nor Python, nor MPI libraries give it a meaning."""
 ANSWER_WITHIN = 1.0
 """Seconds until a process has written its dump; it needs about a millisecond, once it gets the processor."""
+SLAVE = "mpitasks-slave-"
+"""How the name of a thread begins that is a slave."""
 QUIET = 0.02
 """Seconds without another line, after which a dump is complete."""
 
@@ -60,12 +63,14 @@ class Place(NamedTuple):
 
 
 def of_this_process() -> str:
-    """The stacks of this process's Python threads, the main thread first; our own threads are left out."""
+    """The stacks of this process's Python threads, the main thread first, without our own; slaves tell of themselves."""
     frames = sys._current_frames()  # noqa: SLF001  documented, for this purpose
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
     parts = []
     for ident in sorted(frames, key=lambda one: (one != main, one)):
+        if names.get(ident, "").startswith(SLAVE):
+            continue
         lines = _text_of(traceback.StackSummary.extract(_outermost_first(frames[ident])), _mark(frames[ident]))
         if lines:
             parts.append(f"thread {names.get(ident, hex(ident))!r}:\n{lines}")
@@ -108,6 +113,8 @@ def _without_ends(frames: list[traceback.FrameSummary]) -> list[traceback.FrameS
     first, last = 0, len(frames)
     while first < last and (_is_ours(frames[first].filename) or _starts_threads(frames[first].filename)):
         first += 1
+    if any(_is_ours(one.filename) for one in frames[:first]) and all(_is_stdlib(one.filename) for one in frames[first:]):
+        return []
     inner = last
     while inner > first and (_is_ours(frames[inner - 1].filename) or _is_stdlib(frames[inner - 1].filename)):
         inner -= 1
@@ -130,8 +137,8 @@ def _is_stdlib(file: str) -> bool:
 
 # ---------------------------------------------------------------- by a signal
 
-_files: list[IO[bytes]] = []
-"""Where this process writes: never closed, since the signal's handler writes to the descriptor."""
+_answering: dict[int, tuple[Place, IO[bytes] | None]] = {}
+"""By process number, since forks inherit it. The file is never closed: the signal's handler writes to its descriptor."""
 
 
 def answer() -> Place:
@@ -139,17 +146,16 @@ def answer() -> Place:
 
     The file has no name: nothing is left when the process is gone, and only processes of the same user can open it, by /proc.
     """
-    pid, file = os.getpid(), -1
-    if SIGNAL is not None and _began(pid):
-        try:
-            opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_files`
-        except OSError:  # no folder for temporary files can be written to
-            return Place(gethostname(), pid, _began(pid), -1)
-        _append_only(opened.fileno())
-        faulthandler.register(SIGNAL, file=opened, all_threads=True)
-        _files.append(opened)
-        file = opened.fileno()
-    return Place(gethostname(), pid, _began(pid), file)
+    pid = os.getpid()
+    if pid not in _answering:
+        began, file = _began(pid), None
+        if SIGNAL is not None and began:
+            with suppress(OSError):  # no folder for temporary files can be written to
+                file = tempfile.TemporaryFile(buffering=0)
+                _append_only(file.fileno())
+                faulthandler.register(SIGNAL, file=file, all_threads=True)
+        _answering[pid] = Place(gethostname(), pid, began, -1 if file is None else file.fileno()), file
+    return _answering[pid][0]
 
 
 def _append_only(descriptor: int) -> None:
@@ -183,7 +189,7 @@ def _why_not(place: Place) -> str:
         return f"process {place.pid} is on {place.host}: its stack can't be read from {gethostname()}"
     if not place.began or _began(place.pid) != place.began:
         return f"process {place.pid} has ended, or can't be seen from here"
-    if place.file < 0 or not _catches(place.pid):
+    if place.file < 0 or not catches(place.pid, SIGNAL):  # it would die of it
         return f"process {place.pid} can't write its stack"
     if _state(place.pid) in "Tt":
         return f"process {place.pid} is stopped (by SIGSTOP or a debugger): `kill -CONT {place.pid}` lets it go on"
@@ -250,11 +256,11 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def _catches(pid: int) -> bool:
-    """Whether a process handles `SIGNAL`, which would end it else."""
+def catches(pid: int, number: int | None) -> bool:
+    """Whether a process handles that signal, in Python or in C."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", text, re.MULTILINE)
-    return SIGNAL is not None and caught is not None and bool(int(caught[1], 16) >> (SIGNAL - 1) & 1)
+    return number is not None and caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)

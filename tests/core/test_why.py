@@ -175,9 +175,22 @@ def test_calls_in_a_window_are_told_with_their_slave(world_of: Callable[..., Wor
     world.obey()
     world.wait(5)
     found = why.explain(world.scheduler.state(world.now), ())
-    assert [str(slave) for slave in found.slaves] == ["in call 1 of a for 5.0 s, 2 more behind it"]
+    assert [str(slave) for slave in found.slaves] == ["in call 1 of a for 5.0 s, with 2 more behind it"]
     assert found.waits[0].words == "it needs call 2 of a, which slave 1 runs next"
     world.cancel_all()
+
+
+def test_what_calls_usually_take_is_told(world_of: Callable[..., World]) -> None:
+    """Once a call of that task has ended."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    world.submit("a", n=2)
+    world.obey()
+    world.finish(1, seconds=2.5)
+    world.obey()
+    world.wait(60)
+    found = why.explain(world.scheduler.state(world.now), ())
+    assert [str(slave) for slave in found.slaves] == ["in call 2 of a for 60 s (usually 2.5 s)"]
 
 
 def test_every_event_is_progress(world: World) -> None:
