@@ -1,4 +1,4 @@
-"""`python -m mpitasks stacks`: what a running program waits for, and where.
+"""`python -m mpitasks stacks`: where a running program is.
 
 ::
 

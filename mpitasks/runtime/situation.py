@@ -100,7 +100,7 @@ def _group(master: Master, alike: Sequence[_Stands]) -> str:
         return f"{ranks}: idle"
     if len(alike) <= MOST_ALIKE:
         head = "\n".join(f"slave {one.doing.rank}{_place(master, one.doing.rank)}: {one.doing}" for one in alike)
-        stack = f"both here:\n{stack}" if len(alike) == 2 else f"all of them here:\n{stack}" if len(alike) > 1 else stack
+        stack = stack if len(alike) == 1 else f"all of them here:\n{stack}"
     else:
         seconds = lasting(min(one.doing.seconds for one in alike))
         head = f"{ranks}: in calls of {queue} for {seconds} or longer" if queue else f"{ranks}: idle"

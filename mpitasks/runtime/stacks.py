@@ -151,7 +151,7 @@ def answer() -> Place:
         began, file = _began(pid), None
         if SIGNAL is not None and began:
             with suppress(OSError):  # no folder for temporary files can be written to
-                file = tempfile.TemporaryFile(buffering=0)
+                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_answering`
                 _append_only(file.fileno())
                 faulthandler.register(SIGNAL, file=file, all_threads=True)
         _answering[pid] = Place(gethostname(), pid, began, -1 if file is None else file.fileno()), file

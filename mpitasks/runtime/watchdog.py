@@ -1,4 +1,4 @@
-"""Says why nothing happens, when nothing has for long, or on demand.
+"""Says why nothing happens: after a long silence, or on demand.
 
 ::
 
