@@ -9,8 +9,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.mpi import processes
 
 if TYPE_CHECKING:
@@ -179,7 +177,7 @@ def test_the_command_asks_rank_0(mpiexec: Mpiexec) -> None:
     assert "where main is:\n  File" in asked.stdout
 
 
-def test_rank_0_itself_holds_its_interpreter(mpiexec: Mpiexec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_0_itself_holds_its_interpreter(mpiexec: Mpiexec) -> None:
     """Then all ranks of the host are asked by a signal."""
     patience = (
         "import sys; from mpitasks import whereabouts; whereabouts.PATIENCE = 1.0; sys.exit(whereabouts.main(sys.argv[1:]))"
