@@ -95,7 +95,7 @@ class Doing(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What waits, and what the slaves do."""
+    """What waits, the causes before what follows from them; and what the slaves do."""
 
     waits: list[Waits]
     slaves: list[Doing]
@@ -112,7 +112,7 @@ def explain(state: State, postponed: Sequence[tuple[float, Call]]) -> Explanatio
     waits += _blocked(state, {call: at for at, call in postponed})
     waits += _later(state, postponed)
     slaves = [_doing(slave, state.now) for _, slave in sorted(state.slaves.items())]
-    return Explanation(sorted(waits, key=lambda one: one.next), slaves)
+    return Explanation(sorted(waits, key=lambda one: (one.reason in (BLOCKED_BY, LATER), one.next)), slaves)
 
 
 def progress(state: State) -> tuple[int, ...]:
