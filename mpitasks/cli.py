@@ -6,7 +6,7 @@ import argparse
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -47,22 +47,33 @@ _WITH_VALUE = (["-n"], ["--journal"], ["--walltime"], ["--restarts"])
 
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks ARGUMENTS` does; returns the exit code."""
-    if arguments and arguments[0] == "bench":
+    command = _command(arguments[0]) if arguments else None
+    return _run(arguments) if command is None else command(arguments[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int] | None:
+    """The command of that name; None: it is no command, but belongs to a program to be run."""
+    if name == "bench":
         from .bench import main as bench  # noqa: PLC0415  only who measures needs it
 
-        return bench(arguments[1:])
-    if arguments and arguments[0] == "simulate":
+        return bench
+    if name == "simulate":
         from .simulator.command import main as simulate  # noqa: PLC0415  only who simulates needs it
 
-        return simulate(arguments[1:])
-    if arguments and arguments[0] == "journal":
+        return simulate
+    if name == "journal":
         from .journal.listing import main as journal  # noqa: PLC0415  only who looks into one needs it
 
-        return journal(arguments[1:])
-    if arguments and arguments[0] == "stacks":
+        return journal
+    if name == "stacks":
         from .whereabouts import main as stacks  # noqa: PLC0415  only who asks needs it
 
-        return stacks(arguments[1:])
+        return stacks
+    return None
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a program; returns the exit code."""
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:

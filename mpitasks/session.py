@@ -125,9 +125,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
-    if chosen == "threads":
-        return _run_threads(main, args, slaves, asked)
-    return _run_inline(main, args, asked)
+    return (_run_threads if chosen == "threads" else _run_inline)(main, args, slaves, asked)
 
 
 def is_master() -> bool:
@@ -368,7 +366,7 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
-def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
+def _run_inline(main: Callable[..., T], args: tuple[Any, ...], _: int | None, asked: _Asked) -> T:
     """Run main and the calls in this thread."""
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():

@@ -132,8 +132,7 @@ class Master:
         self._book: Book | None = None
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
-        self._unlooked = 0
-        self._decide_at = 0.0
+        self._unlooked, self._decide_at = 0, 0.0
         self._closing = self._draining = False
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
