@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks import task
+from mpitasks import farm, task
 from mpitasks.runtime import situation, watchdog
+from mpitasks.runtime.inline import InlineMaster
 from mpitasks.runtime.watchdog import Watchdog, stall_of
 from tests.runtime import world as worlds
-from tests.runtime.world import echo, inside
+from tests.runtime.world import do, echo, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,3 +264,15 @@ def test_a_handler_of_the_program_stays(new_world: NewWorld, rung: queue.Queue[s
         signal.signal(signal.SIGUSR2, before)
     assert handled == ["before", "since"]
     assert rung.empty()
+
+
+def test_an_inline_run_points_to_main() -> None:
+    """Its slave is main's own thread, which can't answer."""
+    master, told = InlineMaster(), []
+    farm.bind(master)
+    worlds.inside.append(lambda: told.append(situation.describe(master)))
+    do.delay()
+    farm.unbind()
+    head = "where the slaves are:\n  slave 1: in call 1 of tests.runtime.world.do for 0.0 s\n"
+    assert told[0].startswith(f"what waits:\n  nothing\n{head}    in main's thread: see there\nwhere main is:\n  File ")
+    assert ", in do\n" in told[0]
