@@ -6,7 +6,7 @@ import argparse
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ examples:
   python -m mpitasks --journal run.jrnl --walltime 55m app.py
                                                hand out nothing more after 55 minutes; the same again goes on
   python -m mpitasks journal run.jrnl          list what a journal holds
+  python -m mpitasks stacks                    what a running program waits for, and where each rank is
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
@@ -46,18 +47,33 @@ _WITH_VALUE = (["-n"], ["--journal"], ["--walltime"], ["--restarts"])
 
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks ARGUMENTS` does; returns the exit code."""
-    if arguments and arguments[0] == "bench":
+    command = _command(arguments[0]) if arguments else None
+    return _run(arguments) if command is None else command(arguments[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int] | None:
+    """The command of that name; None: it is no command, but belongs to a program to be run."""
+    if name == "bench":
         from .bench import main as bench  # noqa: PLC0415  only who measures needs it
 
-        return bench(arguments[1:])
-    if arguments and arguments[0] == "simulate":
+        return bench
+    if name == "simulate":
         from .simulator.command import main as simulate  # noqa: PLC0415  only who simulates needs it
 
-        return simulate(arguments[1:])
-    if arguments and arguments[0] == "journal":
+        return simulate
+    if name == "journal":
         from .journal.listing import main as journal  # noqa: PLC0415  only who looks into one needs it
 
-        return journal(arguments[1:])
+        return journal
+    if name == "stacks":
+        from .whereabouts import main as stacks  # noqa: PLC0415  only who asks needs it
+
+        return stacks
+    return None
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a program; returns the exit code."""
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
@@ -83,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
         "                          [--restarts N] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
+        "       python -m mpitasks stacks [PID]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",

@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from inspect import iscoroutine
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
@@ -36,12 +36,13 @@ from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, StartError, Terminated
 from .journal import choice, records
-from .runtime import backoff, logs, stacks
+from .runtime import backoff, logs, stacks, watchdog
 from .runtime.clock import Clock
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.profiled import ProfiledSlave
+from .runtime.situation import on_demand
 from .runtime.slave import Slave
 from .transport.base import Transport
 from .transport.local import local_world
@@ -72,6 +73,7 @@ def run(
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    stall: float | None = watchdog.USUALLY,
 ) -> T: ...
 @overload
 def run(
@@ -82,8 +84,9 @@ def run(
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    stall: float | None = watchdog.USUALLY,
 ) -> T: ...
-def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not see it
+def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; options by keyword
     main: Callable[..., Any],
     /,
     *args: Any,
@@ -91,6 +94,7 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    stall: float | None = watchdog.USUALLY,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves.
 
@@ -104,6 +108,7 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
             there is more than one rank, else inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
         grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
+        stall: Seconds without an outcome while calls wait, after which a message on stderr says why; 0 or None: never.
 
     Returns:
         What main returned.
@@ -117,12 +122,10 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
     chosen = _choose(backend, slaves)
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    asked = _asked(grace, choice.chosen(journal))
+    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
-    if chosen == "threads":
-        return _run_threads(main, args, slaves, asked)
-    return _run_inline(main, args, asked)
+    return (_run_threads if chosen == "threads" else _run_inline)(main, args, slaves, asked)
 
 
 def is_master() -> bool:
@@ -224,11 +227,13 @@ class _Asked(NamedTuple):
     grace: float
     """Seconds for running calls, if main fails."""
     journal: Path | None
+    stall: float
+    """Seconds without an outcome until the watchdog speaks."""
     limit: walltime.Limit | None = None
     """When to end, if that is known."""
 
 
-def _asked(grace: float, journal: Path | None) -> _Asked:
+def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
     """The same, with what the environment says.
 
     Raises:
@@ -237,11 +242,11 @@ def _asked(grace: float, journal: Path | None) -> _Asked:
     """
     restarts = os.environ.pop(launch.RESTARTS, "")
     if not is_master():
-        return _Asked(grace, journal)
+        return _Asked(grace, journal, stall)
     if restarts and journal is None:
         msg = "--restarts without a journal would begin anew each time: add --journal FILE, or run(main, journal=...)"
         raise StartError(msg)
-    return _Asked(grace, journal, walltime.chosen(grace, keeps=journal is not None))
+    return _Asked(grace, journal, stall, walltime.chosen(grace, keeps=journal is not None))
 
 
 def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
@@ -261,6 +266,7 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         logs.records_with_rank(0),
         master.interrupts.installed(),
         _in_time(master, asked, give_up),
+        _watched(master, asked.stall),
     ):
         try:
             _open_journal(master, asked.journal)
@@ -303,6 +309,11 @@ def _in_time(master: Master, asked: _Asked, give_up: _GiveUp) -> AbstractContext
 
     at, why = asked.limit or (None, "")
     return Clock(master.interrupts, asked.grace, too_late).running(at, why)
+
+
+def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
+    """Within, somebody says why nothing happens, if calls don't run in this very thread."""
+    return nullcontext() if isinstance(master, InlineMaster) else watchdog.Watchdog(master, stall=stall).watching()
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -355,7 +366,7 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
-def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
+def _run_inline(main: Callable[..., T], args: tuple[Any, ...], _: int | None, asked: _Asked) -> T:
     """Run main and the calls in this thread."""
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():
@@ -367,8 +378,10 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | No
     ours, *others = local_world((slaves or launch.usable_cores()) + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
-        threading.Thread(target=slave.serve, name=f"mpitasks-slave-{transport.rank}", daemon=True).start()
-    return _run_farm(Master(ours, backoff=backoff.threads), main, args, asked, _log_stuck)
+        threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
+    master = Master(ours, backoff=backoff.threads, places=[stacks.answer()])
+    with _answering(master, asked):
+        return _run_farm(master, main, args, asked, _log_stuck)
 
 
 @contextmanager
@@ -454,10 +467,14 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
     """Within, other processes may ask this run for what it can do."""
-    commands: dict[str, Callable[[], Any]] = {"drain": lambda: master.interrupts.drain("SIGUSR1")}
+    commands: dict[str, Callable[[], Any]] = {
+        "drain": lambda: master.interrupts.drain("SIGUSR1"),
+        "stacks": lambda: on_demand(master),
+    }
     with ExitStack() as stack:
-        folder = control.given() or stack.enter_context(control.own_folder())
-        stack.enter_context(control.serve(folder, commands, grace=asked.grace))
+        with suppress(OSError):  # no folder for temporary files can be written to: nobody can ask, and all else goes on
+            folder = control.given() or stack.enter_context(control.own_folder())
+            stack.enter_context(control.serve(folder, commands, grace=asked.grace, places=master.places))
         yield
 
 

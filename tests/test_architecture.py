@@ -24,7 +24,7 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
+CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally", "why")}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.ranking": {"core.backlog"},
     "core.spread": set(),
     "core.tally": {"core.calls"},
+    "core.why": {"core.backlog", "core.calls", "core.slaves", "core.tally"},
     "core.scheduler": CORE - {"core.scheduler"},
     # Bytes between ranks.
     "transport": set(),
@@ -114,6 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.clock", "runtime.profiled", "runtime.stacks"),
+        *("runtime.situation", "runtime.watchdog"),
     },
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
@@ -137,7 +139,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
     "command_line": set(),
+    "whereabouts": {"control", "runtime.stacks"},
     "cli": {
+        "whereabouts",
         "command_line",
         "launch",
         "bench",
@@ -306,13 +310,20 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
 
 
 def test_the_runtime_is_reached_by_the_session_alone() -> None:
-    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own."""
+    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own.
+
+    `whereabouts` is another process's, which asks for its stacks a farm that does not answer.
+    """
     from_outside = {
         one.source
         for one in inside()
         if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic")
     }
-    assert from_outside == {"session", *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime."))}
+    assert from_outside == {
+        "session",
+        "whereabouts",
+        *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime.")),
+    }
 
 
 def test_classic_takes_no_loop_of_the_runtime() -> None:

@@ -28,6 +28,7 @@ from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
 from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
+from .why import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +346,11 @@ class Scheduler:
         }
         holds = {rank: tuple(slave.holds) for rank, slave in self._slaves.items()}
         return Looks(queues, holds, {resource: len(holders) for resource, holders in self._holders.items()})
+
+    def state(self, now: float) -> State:
+        """What `why` reads."""
+        state = self.unfinished, self._queues, self._slaves, self._holders, self._occupied, self.tally, self._patience
+        return State(now, *state)
 
     def waiting(self) -> list[Call]:
         """The calls that could be sent, of all tasks."""

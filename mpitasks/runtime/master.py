@@ -27,6 +27,7 @@ from time import monotonic
 from typing import Any, NoReturn, cast
 
 from .. import registry
+from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
 from ..errors import FarmBroken, JournalError
@@ -48,7 +49,7 @@ from .functions import Functions
 from .interrupts import DRAIN as DRAIN_SIGNAL
 from .interrupts import ENDS, Interrupts
 from .later import Later
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STACKS, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
@@ -107,6 +108,8 @@ class Master:
         self.slaves = transport.size - 1
         self.places = places
         """Host and process of each rank, where ranks are processes."""
+        self.stacks: dict[Rank, str] = {}
+        """What slaves have said since they were asked where they are."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self.left = 0
         """Calls that had not ended when the run was drained, and have not since."""
@@ -129,8 +132,7 @@ class Master:
         self._book: Book | None = None
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
-        self._unlooked = 0
-        self._decide_at = 0.0
+        self._unlooked, self._decide_at = 0, 0.0
         self._closing = self._draining = False
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
@@ -366,6 +368,30 @@ class Master:
         if self.interrupts.pending:
             self.interrupts.check_once()
 
+    # ---------------------------------------------------------------- for the watchdog
+
+    def explain(self) -> why.Explanation:
+        """What waits, and why; what the slaves do."""
+        with self._lock:
+            return why.explain(self._scheduler.state(monotonic()), self._later.calls())
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers of which one changes when anything happens."""
+        with self._lock:
+            return why.progress(self._scheduler.state(monotonic()))
+
+    def ask_stacks(self) -> list[Rank]:
+        """Ask the slaves where they are: their answers come into `stacks`. Who was asked."""
+        with self._lock:
+            self.stacks.clear()
+            for rank in self._present:
+                self._send(rank, (STACKS,))
+            return list(self._present)
+
+    def take_over(self) -> None:
+        """Take in what has arrived, if nobody else does."""
+        self._drive.take_over()
+
     # ---------------------------------------------------------------- driving
 
     def step(self) -> bool:
@@ -541,6 +567,8 @@ class Master:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
             self._hear(message[1])
+        elif message[0] == STACKS:
+            self.stacks[arrival.source] = message[1]
         else:
             self._take_report(arrival.source, message, now)
 

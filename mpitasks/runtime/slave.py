@@ -23,9 +23,10 @@ from .. import output
 from ..ids import MASTER, CallId
 from ..transport import wire
 from ..transport.base import Transport
+from . import stacks
 from .backoff import Backoff
 from .drive import never
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STACKS, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
 from .runner import Runner
 
 TICK = 0.05
@@ -67,12 +68,14 @@ class Slave:
         """What the master knows of the keeper; None: something else, that it expected of a call which failed to acquire it."""
         self._draining = self._leaving = False
         self._begun = 0
+        self._thread = threading.current_thread()
+        """In which calls run."""
 
     # ---------------------------------------------------------------- the loop
 
     def serve(self) -> None:
         """Run calls until the master says that no more will come."""
-        closing = threading.Event()
+        closing, self._thread = threading.Event(), threading.current_thread()
         listener = threading.Thread(target=self._listen, args=(closing,), name="mpitasks-listener", daemon=True)
         listener.start()
         try:
@@ -137,6 +140,14 @@ class Slave:
             self._send_report([], self._unbegun())
         elif kind == LEAVE:
             self._leaving = True
+        elif kind == STACKS:
+            self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _stacks(self) -> str:
+        """Where this slave is; one that is a thread of a process tells of itself alone."""
+        if self._thread is threading.main_thread():
+            return stacks.of_this_process()
+        return stacks.of_thread(self._thread.ident or 0)
 
     def _forget_stops(self) -> None:
         """Nothing is left to stop: what was meant has ended before the word came."""
