@@ -23,6 +23,8 @@ from .errors import (
     ResultTimeout,
     SlaveNotReady,
     StartError,
+    TaskCrashed,
+    TaskTimeout,
     Terminated,
     UnknownTask,
 )
@@ -62,6 +64,8 @@ __all__ = [
     "StartError",
     "Statistics",
     "Task",
+    "TaskCrashed",
+    "TaskTimeout",
     "Terminated",
     "UnknownTask",
     "__version__",

@@ -31,11 +31,14 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, ca
 
 from typing_extensions import Unpack
 
-from . import control, ending, farm, futures, guard, handshake, launch, output, profiles, walltime
+from . import control, ending, farm, futures, guard, handshake, launch, output, profiles, registry, walltime
 from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, StartError, Terminated
+from .isolation import aside
+from .isolation import start as nannies
 from .journal import choice, records
+from .options import check_isolate
 from .runtime import backoff, logs, stacks, watchdog
 from .runtime.clock import Clock
 from .runtime.inline import InlineMaster
@@ -72,6 +75,7 @@ def run(
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     stall: float | None = watchdog.USUALLY,
 ) -> T: ...
@@ -83,6 +87,7 @@ def run(
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     stall: float | None = watchdog.USUALLY,
 ) -> T: ...
@@ -93,6 +98,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     stall: float | None = watchdog.USUALLY,
 ) -> Any:
@@ -107,6 +113,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         backend: "mpi"; "inline": calls run here, inside `delay`; "threads": slaves are threads, for tests; "auto": MPI where
             there is more than one rank, else inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
+        isolate: Whether all calls run in children of the slaves, which may crash alone.
         grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
         stall: Seconds without an outcome while calls wait, after which a message on stderr says why; 0 or None: never.
 
@@ -118,18 +125,39 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
+    _stop_where_no_rank_is()
     _refuse_what_is_no_main(main)
-    chosen = _choose(backend, slaves)
+    check_isolate(isolate, "run()")
+    chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
+    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))._replace(isolate=isolate)
+    return _run_on(chosen, main, args, slaves, asked)
+
+
+def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
+    """Run main on "mpi", or in this process: with slaves that are "threads", or with one in the thread that submits."""
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
-    return (_run_threads if chosen == "threads" else _run_inline)(main, args, slaves, asked)
+    count = (slaves or launch.usable_cores()) if chosen == "threads" else 1
+    if asked.isolate or registry.wants_isolation():
+        nannies.prepare(count)
+    try:
+        return _run_threads(main, args, count, asked) if chosen == "threads" else _run_inline(main, args, asked)
+    finally:
+        nannies.dismiss()
+
+
+def _stop_where_no_rank_is() -> None:
+    """A nanny imports the script for what it defines; it has come to run() by that."""
+    if aside.is_aside() and not inside_a_call():
+        raise aside.RunReached
 
 
 def is_master() -> bool:
     """Whether this process runs main: it is rank 0, or no rank of an MPI job at all."""
+    if aside.is_aside():
+        return False
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
         return bool(mpi.COMM_WORLD.Get_rank() == 0)
@@ -139,8 +167,8 @@ def is_master() -> bool:
 # ---------------------------------------------------------------- which backend
 
 
-def _choose(backend: Backend, slaves: int | None) -> str:
-    """Either "mpi", "inline", "threads", or a number of slaves to start.
+def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
+    """Either "mpi", "inline", "threads", or a number of slaves to start. Starts MPI, if it may be "mpi".
 
     Raises:
         StartError: Nothing fits.
@@ -158,6 +186,8 @@ def _choose(backend: Backend, slaves: int | None) -> str:
     if backend in ("inline", "threads"):
         return backend
     if launch.has_launcher() or "mpi4py.MPI" in sys.modules:
+        if is_isolating and not is_master():
+            nannies.prepare(1)  # now or never: a process of MPI may not fork
         if launch.start_mpi() > 1:
             return "mpi"
         _refuse_broken_world()
@@ -231,6 +261,8 @@ class _Asked(NamedTuple):
     """Seconds without an outcome until the watchdog speaks."""
     limit: walltime.Limit | None = None
     """When to end, if that is known."""
+    isolate: bool = False
+    """All calls run in children of slaves."""
 
 
 def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
@@ -269,6 +301,7 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         _watched(master, asked.stall),
     ):
         try:
+            master.isolates = asked.isolate
             _open_journal(master, asked.journal)
             value = profiles.call_main(_call_main, main, args)
             master.finish()
@@ -366,16 +399,16 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
-def _run_inline(main: Callable[..., T], args: tuple[Any, ...], _: int | None, asked: _Asked) -> T:
+def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main and the calls in this thread."""
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():
         return _run_farm(master, main, args, asked, _log_stuck)
 
 
-def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
+def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, asked: _Asked) -> T:
     """Run main with slaves that are threads."""
-    ours, *others = local_world((slaves or launch.usable_cores()) + 1)
+    ours, *others = local_world(slaves + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
         threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
@@ -386,7 +419,8 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | No
 
 @contextmanager
 def _serving(master: Master) -> Iterator[None]:
-    """Within, tasks find this farm."""
+    """Within, tasks find this farm, and what children of slaves return finds the script's classes."""
+    sys.modules.setdefault(registry.MAIN_ELSEWHERE, sys.modules["__main__"])
     futures.begin_counting()
     farm.bind(master)
     master.start()
@@ -548,6 +582,7 @@ def _serve(slave: Slave) -> NoReturn:
             slave.serve()
         except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
             _abort(error, {})
+    nannies.dismiss()
     _join_threads()
     _leave_tidily()
     _finalize()

@@ -6,6 +6,7 @@
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
     core, transport, backoff, interrupts and messages of runtime ◄── classic
+    runner, logs and messages of runtime ◄── isolation ◄── slave of runtime, session
     core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
@@ -101,7 +102,41 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
+    "runtime.slave": FOR_RUNTIME - {"runtime.slave"} | {"isolation.handle"},
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
+    # The children of a slave: they run calls as a slave does.
+    "isolation": set(),
+    "isolation.aside": set(),
+    "isolation.memory": set(),
+    "isolation.messages": set(),
+    "isolation.system": set(),
+    "isolation.page": {"isolation.memory"},
+    "isolation.line": {"isolation.memory", "transport.wire"},
+    "isolation.importing": {"isolation.aside", "registry"},
+    "isolation.child": {
+        *("isolation.line", "isolation.messages", "isolation.page", "isolation.system"),
+        *(
+            "retries",
+            "runtime.logs",
+            "runtime.messages",
+            "runtime.runner",
+            "runtime.stacks",
+            "transport.wire",
+            "transport.failures",
+        ),
+    },
+    "isolation.nanny": {
+        *("isolation.aside", "isolation.child", "isolation.importing", "isolation.line", "isolation.messages"),
+        *("isolation.page", "isolation.system", "runtime.stacks"),
+    },
+    "isolation.start": {
+        *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
+    },
+    "isolation.endings": {"isolation.messages", "isolation.system", "retries"},
+    "isolation.handle": {
+        *("isolation.endings", "isolation.line", "isolation.memory", "isolation.messages", "isolation.page"),
+        *("isolation.start", "retries", "runtime.messages", "runtime.stacks", "transport.wire", "transport.failures"),
+    },
     # Who starts what.
     "profiles": set(),
     "ending": {"control"},
@@ -116,6 +151,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.clock", "runtime.profiled", "runtime.stacks"),
         *("runtime.situation", "runtime.watchdog"),
+        *("isolation.aside", "isolation.start", "options", "registry"),
     },
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
@@ -310,14 +346,14 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
 
 
 def test_the_runtime_is_reached_by_the_session_alone() -> None:
-    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own.
+    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own, and so has a child.
 
     `whereabouts` is another process's, which asks for its stacks a farm that does not answer.
     """
     from_outside = {
         one.source
         for one in inside()
-        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic")
+        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic", "isolation")
     }
     assert from_outside == {
         "session",

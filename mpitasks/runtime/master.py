@@ -37,10 +37,10 @@ from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
 from ..observe.counts import Statistics, take
 from ..options import Plan
-from ..retries import Failure
+from ..retries import CRASHED, Failure
 from ..transport import wire
 from ..transport.base import Arrival, Transport
-from ..transport.failures import encode_failure
+from ..transport.failures import encode_failure, gist_of, with_earlier
 from . import logs
 from .arguments import Encoder
 from .backoff import Backoff
@@ -61,7 +61,7 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = ("crashes", "failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -79,6 +79,8 @@ class _Call(Call):
         """How often it has failed."""
         self.is_early = False
         """Whether it knows that it should stop: what it returns may be half of it."""
+        self.crashes: tuple[str, ...] = ()
+        """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
 
@@ -92,6 +94,14 @@ def _identity(named: Named) -> Provided:
 def _ours(call: Call) -> _Call:
     """A call that the scheduler gives back: the master submits no other."""
     return cast("_Call", call)
+
+
+def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.Payload:
+    """The failure as it is told; that of a call which has crashed before lists each time."""
+    told = with_earlier(payload, call.crashes) if call.crashes else payload
+    if failure[0][0] == CRASHED:
+        call.crashes += (gist_of(payload),)
+    return told
 
 
 class Master:
@@ -110,6 +120,8 @@ class Master:
         """Host and process of each rank, where ranks are processes."""
         self.stacks: dict[Rank, str] = {}
         """What slaves have said since they were asked where they are."""
+        self.isolates = False
+        """Whether all calls run in children of slaves."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self.left = 0
         """Calls that had not ended when the run was drained, and have not since."""
@@ -580,10 +592,13 @@ class Master:
             if self._book is not None:
                 self._keep(self._book, zip(calls, outcomes, strict=True))
             for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
-                if self._draining and failure is None and not call.is_early:
-                    self.left -= 1
-                if failure is None or not self._again(call, failure, now):
-                    self._finish(call, payload, returned=failure is None)
+                if failure is None:
+                    self.left -= self._draining and not call.is_early
+                    self._finish(call, payload, returned=True)
+                    continue
+                told = _with_crashes(call, failure, payload)
+                if not self._again(call, failure, now):
+                    self._finish(call, told, returned=False)
         if given_back is not None:
             self._scheduler.given_back(source, given_back, now)
             if self._closing:
@@ -744,7 +759,8 @@ class Master:
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
             plan = call.plan
-            terms = (plan.timeout, plan.isolate) if plan.isolate or plan.timeout is not None else None
+            isolate = plan.isolate or self.isolates
+            terms = (plan.timeout, isolate) if isolate or plan.timeout is not None else None
             calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))

@@ -187,7 +187,7 @@ def dump(place: Place, *, within: float = ANSWER_WITHIN) -> str:
         return f"the stack of process {place.pid} can't be read: {error}"
     if not text:
         return f"process {place.pid} has not written its stack within {within:g} s (state {_state(place.pid)} in ps)"
-    return _readable(text)
+    return readable(text)
 
 
 def _why_not(place: Place) -> str:
@@ -217,7 +217,7 @@ def _asked(place: Place, deadline: float) -> str:
         return file.read().decode(errors="replace")
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """A dump of faulthandler's in Python's usual form: innermost call last, with source lines, without our threads."""
     threads: list[tuple[str, list[traceback.FrameSummary]]] = []
     for line in text.splitlines():
