@@ -65,6 +65,16 @@ def main(arguments: Sequence[str]) -> int:
         program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
+    _hand_on(given)
+    try:
+        return _start(program, given.n, given.restarts)
+    except MpiTasksError as error:
+        print(f"mpitasks: {error}", file=sys.stderr)
+        return 1
+
+
+def _hand_on(given: argparse.Namespace) -> None:
+    """Let all ranks know what the user wants."""
     if given.profile:
         os.environ[profiles.FOLDER] = str(given.profile.absolute())
     if given.mpiexec is not None:
@@ -73,11 +83,6 @@ def main(arguments: Sequence[str]) -> int:
         os.environ[choice.FILE] = str(given.journal.absolute())
     if given.walltime:
         os.environ[walltime.VARIABLE] = given.walltime
-    try:
-        return _start(program, given.n, given.restarts)
-    except MpiTasksError as error:
-        print(f"mpitasks: {error}", file=sys.stderr)
-        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
