@@ -24,6 +24,7 @@ examples:
   python -m mpitasks --journal run.jrnl app.py keep what calls return, and don't run them again next time
   python -m mpitasks --journal run.jrnl --walltime 55m app.py
                                                hand out nothing more after 55 minutes; the same again goes on
+  python -m mpitasks --mpiexec "-hosts one,two" -n 16 app.py    on two hosts, in words of the mpiexec at hand
   python -m mpitasks journal run.jrnl          list what a journal holds
   python -m mpitasks stacks                    what a running program waits for, and where each rank is
   python -m mpitasks bench                     how fast calls are on this machine
@@ -80,12 +81,7 @@ def _run(arguments: Sequence[str]) -> int:
         program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
-    if given.profile:
-        os.environ[profiles.FOLDER] = str(given.profile.absolute())
-    if given.journal:
-        os.environ[choice.FILE] = str(given.journal.absolute())
-    if given.walltime:
-        os.environ[walltime.VARIABLE] = given.walltime
+    _hand_on(given)
     try:
         return _start(program, given.n, given.restarts)
     except MpiTasksError as error:
@@ -93,11 +89,23 @@ def _run(arguments: Sequence[str]) -> int:
         return 1
 
 
+def _hand_on(given: argparse.Namespace) -> None:
+    """Let all ranks know what the user wants."""
+    if given.profile:
+        os.environ[profiles.FOLDER] = str(given.profile.absolute())
+    if given.mpiexec is not None:
+        os.environ[launch.WORDS] = given.mpiexec
+    if given.journal:
+        os.environ[choice.FILE] = str(given.journal.absolute())
+    if given.walltime:
+        os.environ[walltime.VARIABLE] = given.walltime
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
-        "                          [--restarts N] (app.py | -m MODULE) [arguments]\n"
+        "                          [--restarts N] [--mpiexec WORDS] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
         "       python -m mpitasks stacks [PID]\n"
         "       python -m mpitasks bench [--help]\n"
@@ -121,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         f"{profiles.USUAL_FOLDER}/, or with an equals sign into another folder",
     )
     _add_ends(parser)
+    parser.add_argument("--mpiexec", metavar="WORDS", help='what else mpiexec is told: --mpiexec "-hosts one,two"')
     # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(
         "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
@@ -161,9 +170,12 @@ def _walltime(text: str) -> str:
 
 
 def _with_folder(arguments: Sequence[str]) -> list[str]:
-    """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
+    """Give a bare `--profile` its folder, and `--mpiexec` its value: argparse would take the script for one, a dash amiss."""
     words: list[str] = []
     for place, word in enumerate(arguments):
+        if words[-1:] == ["--mpiexec"]:
+            words[-1] += f"={word}"
+            continue
         if word == "-m" or not (word.startswith("-") or words[-1:] in _WITH_VALUE):
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)

@@ -6,6 +6,7 @@
     ├── NotRunning          delay() or get-a-result outside run()          (also RuntimeError)
     ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
+    │   └── HostLost        because a host does not answer any more
     ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
     ├── UnknownTask         no task or resource of that name               (also LookupError)
@@ -47,6 +48,10 @@ class StartError(MpiTasksError, RuntimeError):
 
 class FarmBroken(MpiTasksError, RuntimeError):
     """The farm ended while somebody still waited for it."""
+
+
+class HostLost(FarmBroken):
+    """A host with slaves does not answer any more."""
 
 
 class InitializerFailed(MpiTasksError, BrokenExecutor):

@@ -31,10 +31,10 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, ca
 
 from typing_extensions import Unpack
 
-from . import control, ending, farm, futures, guard, handshake, launch, output, profiles, registry, walltime
+from . import control, ending, farm, futures, guard, handshake, launch, lifeline, output, profiles, registry, walltime
 from .context import inside_a_call
 from .ending import End
-from .errors import Drained, FarmBroken, StartError, Terminated
+from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
 from .isolation import aside
 from .isolation import start as nannies
 from .journal import choice, records
@@ -370,12 +370,13 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
     why = stuck
     if error is not None:
         why = master.interrupts.draining if is_drained else f"{type(error).__name__}: {error}"[:500]
-    interrupted = isinstance(error, Drained | Terminated | KeyboardInterrupt)
+    is_cut_off = isinstance(master.broken, HostLost)
+    interrupted = is_cut_off or isinstance(error, Drained | Terminated | KeyboardInterrupt)
     kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
     master.end_journal(kind, why)
     code = _code_of(error) if error is not None else int(bool(unretrieved or stuck))
     # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
-    again = why == walltime.OVER if is_drained else isinstance(error, Terminated)
+    again = why == walltime.OVER if is_drained else is_cut_off or isinstance(error, Terminated)
     ending.tell(End(code, why, stands=error is None or is_drained, again=again))
 
 
@@ -490,7 +491,11 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
     places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
-    transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
+    transport, is_left, is_cut_off = MpiTransport(comm), launch.orphan_watch(), lifeline.agree(comm)
+
+    def is_orphan() -> bool:
+        return is_left() or is_cut_off()
+
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, is_orphan))
     master = Master(transport, is_orphan=is_orphan, places=places)
@@ -565,6 +570,7 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
     _leave_tidily()
     if ending.said() is None:  # a slave's loop has failed
         ending.tell(End(code, "a rank failed"))
+    ending.tell_aborted()
     time.sleep(launch.LAST_WORDS)
     MPI.COMM_WORLD.Abort(code)
     os._exit(1)

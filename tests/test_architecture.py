@@ -143,9 +143,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "walltime": set(),
     "launch": {"control", "ending", "journal.choice", "profiles", "walltime"},
     "handshake": {"registry"},
+    "lifeline": set(),
     "guard": {"control", "ending", "handshake", "launch"},
     "session": {
-        *("context", "control", "ending", "farm", "futures", "guard", "handshake", "launch", "profiles", "walltime"),
+        *(
+            "context",
+            "control",
+            "ending",
+            "farm",
+            "futures",
+            "guard",
+            "handshake",
+            "launch",
+            "lifeline",
+            "profiles",
+            "walltime",
+        ),
         *("journal.choice", "journal.records"),
         *("transport.base", "transport.local", "transport.mpi"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
@@ -229,7 +242,7 @@ MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
-    "mpi4py": {*MPI, "handshake"},
+    "mpi4py": {*MPI, "handshake", "lifeline"},
     "cloudpickle": {"runtime.functions"},
     "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},

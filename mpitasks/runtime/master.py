@@ -438,6 +438,11 @@ class Master:
         """Whether calls have not ended."""
         return self._scheduler.unfinished > 0
 
+    @property
+    def broken(self) -> BaseException | None:
+        """Why the farm has ended before its time, if it has."""
+        return self._drive.broken
+
     def _is_sending(self) -> bool:
         with self._lock:
             return self._transport.sending
