@@ -560,11 +560,12 @@ class Scheduler:
 
     def _waited_long(self, backlog: Backlog, sticky: Backlog, slave: Slave) -> bool:
         """A call behind what this slave holds has waited long enough, and that was held long enough, to go before it."""
-        mine, its = backlog.head(), sticky.head()
-        older = mine is not None and its is not None and mine.id < its.id
         # Else, once much has waited for long, each slave would acquire anew for each call.
         since = backlog.since if backlog.resource is PLAIN else max(backlog.since, slave.took_up_at)
-        return older and self._now - since > self._rules.patience
+        if self._now - since <= self._rules.patience:
+            return False
+        mine, its = backlog.head(), sticky.head()
+        return mine is not None and its is not None and mine.id < its.id
 
     # ---------------------------------------------------------------- what others hold
 
@@ -763,7 +764,7 @@ class Scheduler:
         # What it holds could be wanted elsewhere: by calls that wait for just this slave, and are ranked once it is idle.
         if len(slave.holds) > 1 or backlog.resource not in slave.holds or len(self._wanted[backlog.resource]) > 1:
             return None
-        fresh = self._fresh(level)
+        fresh = level.fresh(self._is_loose, self._is_open)
         return None if fresh is not None and self._waited_long(fresh, backlog, slave) else backlog
 
     def _refills(self) -> Iterator[Send]:
