@@ -213,9 +213,13 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         window, queue, took = slave.window, slave.queue, dict(finished)
-        calls = [window[call_id] for call_id in took]
+        if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
+            calls = [window.pop(finished[0][0])]
+        else:
+            calls = [window[call_id] for call_id in took]
+            for call_id in took:
+                del window[call_id]
         for call in calls:
-            del window[call.id]
             call.state = ENDED
         self.unfinished -= len(calls)
         if queue is not None:
@@ -370,7 +374,7 @@ class Scheduler:
         for backlog in self._untimed:
             backlog.since = now
         orders: list[Order] = []
-        if self._alarms:
+        if self._alarms and self._alarms[0][0] <= now:
             self._ring()
         if self._ended is not None:
             self._go_on(self._ended, orders)
@@ -562,11 +566,12 @@ class Scheduler:
 
     def _waited_long(self, backlog: Backlog, sticky: Backlog, slave: Slave) -> bool:
         """A call behind what this slave holds has waited long enough, and that was held long enough, to go before it."""
-        mine, its = backlog.head(), sticky.head()
-        older = mine is not None and its is not None and mine.id < its.id
         # Else, once much has waited for long, each slave would acquire anew for each call.
         since = backlog.since if backlog.resource is PLAIN else max(backlog.since, slave.took_up_at)
-        return older and self._now - since > self._rules.patience
+        if self._now - since <= self._rules.patience:
+            return False
+        mine, its = backlog.head(), sticky.head()
+        return mine is not None and its is not None and mine.id < its.id
 
     # ---------------------------------------------------------------- what others hold
 
@@ -665,8 +670,10 @@ class Scheduler:
     def _window_size(self, queue: Queue, backlog: Backlog) -> int:
         """How many calls a slave should have at a time."""
         head = backlog.head()
-        if head is not None and head.chunk:
-            return head.chunk
+        return head.chunk if head is not None and head.chunk else self._usual_size(queue)
+
+    def _usual_size(self, queue: Queue) -> int:
+        """The same, where the user has no wish."""
         if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
         return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
@@ -699,11 +706,12 @@ class Scheduler:
 
     def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
         """Put the next calls of that backlog into the window of that slave."""
-        window = slave.window
-        most = self._window_size(queue, backlog) - len(window)
-        if most > 1:
-            head = backlog.head()
-            if not (head is not None and head.chunk):
+        window, head = slave.window, backlog.head()
+        if head is not None and head.chunk:
+            most = head.chunk - len(window)
+        else:
+            most = self._usual_size(queue) - len(window)
+            if most > 1:
                 most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
         for call in calls:
@@ -735,7 +743,8 @@ class Scheduler:
     def _fill(self, slave: Slave, queue: Queue, backlog: Backlog) -> Send:
         """What `_grant` does, for a slave that ended its window and goes on with the same; without what stays as it was."""
         calls = self._take(slave, queue, backlog)
-        self._progress(slave, self._now)
+        if len(calls) > 1 or self._now != slave.progress_at:
+            self._progress(slave, self._now)
         if backlog.resource is PLAIN:
             self._settle(backlog)
             return self._send(slave, calls, PLAIN_CALL, "")
@@ -761,7 +770,7 @@ class Scheduler:
         # What it holds could be wanted elsewhere: by calls that wait for just this slave, and are ranked once it is idle.
         if len(slave.holds) > 1 or backlog.resource not in slave.holds or len(self._wanted[backlog.resource]) > 1:
             return None
-        fresh = self._fresh(level)
+        fresh = level.fresh(self._is_loose, self._is_open)
         return None if fresh is not None and self._waited_long(fresh, backlog, slave) else backlog
 
     def _refills(self) -> Iterator[Send]:
@@ -1013,7 +1022,8 @@ class Scheduler:
 
     def _has_ended(self, slave: Slave, queue: Queue) -> None:
         """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
-        self._free_ended()
+        if self._ended is not None:
+            self._free_ended()
         if slave.before is not None or slave.occupies or queue.owed:
             self._freed(slave)
         else:
