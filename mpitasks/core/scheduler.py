@@ -104,6 +104,8 @@ class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
     _most_alarms = 64
+    _ended: Slave | None = None
+    """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
         self._rules = rules or Rules()
@@ -123,8 +125,6 @@ class Scheduler:
         self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
-        self._ended: Slave | None = None
-        """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
         self._wanted: dict[Hashable, dict[Backlog, None]] = {}
         """Where calls wait for this resource."""
