@@ -107,6 +107,9 @@ def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.
 class Master:
     """The running farm, on rank 0."""
 
+    isolates = False
+    """Whether all calls run in children of slaves."""
+
     def __init__(
         self,
         transport: Transport,
@@ -120,8 +123,6 @@ class Master:
         """Host and process of each rank, where ranks are processes."""
         self.stacks: dict[Rank, str] = {}
         """What slaves have said since they were asked where they are."""
-        self.isolates = False
-        """Whether all calls run in children of slaves."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self.left = 0
         """Calls that had not ended when the run was drained, and have not since."""
