@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -243,7 +244,8 @@ def test_mpi_in_a_call_is_harmless(mpiexec: Mpiexec, how: str) -> None:
 @pytest.mark.parametrize("how", ["script", "-m module", "-m package"])
 def test_tasks_are_found_however_the_program_is_started(mpiexec: Mpiexec, tmp_path: Path, how: str) -> None:
     """By their names, in a process to which the program is no main module; without a guard around run(), too."""
-    source = "import mpitasks\n@mpitasks.task\ndef double(x): return 2 * x\n" + (
+    source = (
+        "import mpitasks\n@mpitasks.task\ndef double(x): return 2 * x\n"
         "def main(): print('doubled:', double.options(isolate=True).delay(21).result())\nmpitasks.run(main)\nprint('after')\n"
     )
     (tmp_path / "pack").mkdir()
@@ -303,7 +305,7 @@ def test_resources_stay_right(mpiexec: Mpiexec) -> None:
     lines = [line.split()[0] for line in ended.stdout.splitlines() if line.startswith(("acquired", "released"))]
     assert lines.count("acquired") == lines.count("released") + 1  # the one that crashed
     # One holder at a time: what is acquired next was released before, or has crashed once.
-    assert sum(one == other for one, other in zip(lines, lines[1:], strict=False)) == 1
+    assert sum(one == other for one, other in pairwise(lines)) == 1
 
 
 def test_all_calls_can_be_isolated(mpiexec: Mpiexec) -> None:
@@ -317,19 +319,14 @@ def test_all_calls_can_be_isolated(mpiexec: Mpiexec) -> None:
         @mpitasks.task
         async def later():
             await asyncio.sleep(0)
-            return os.getpid(), os.getppid()
-
-        @mpitasks.task
-        def rank_of(): return os.getpid()
+            return leads(0)
 
         def main():
-            import atexit
             extra = 5
             with mpitasks.Executor(initializer=setup, initargs=(3,)) as executor:
-                pids = set(executor.map(pid, range(50)))
-            pids.add(mpitasks.submit(lambda: os.getpid() + 0 * extra).result())
-            children = {later.delay().result() for _ in range(20)}
-            print("children:", len({child for child, _ in children}) <= 2, pids <= {child for child, _ in children} | pids)
+                print("executor:", set(executor.map(leads, range(50))))
+            print("closure:", mpitasks.submit(lambda: leads(extra)).result())
+            print("async:", later.delay().result(), leads(0))
             try:
                 mpitasks.submit(os._exit, 9).result()
             except mpitasks.TaskCrashed as error:
@@ -337,14 +334,16 @@ def test_all_calls_can_be_isolated(mpiexec: Mpiexec) -> None:
 
         def setup(number): assert number == 3
 
-        def pid(_): return os.getpid()
+        def leads(_): return os.getsid(0) == os.getpid()  # a session, as children do, and ranks here do not
 
         if __name__ == "__main__":
             mpitasks.run(main, isolate=True)
         """,
     )
     assert ended.returncode == 0, ended.stderr
-    assert told(ended, "children") == "True True"
+    assert told(ended, "executor") == "{True}"
+    assert told(ended, "closure") == "True"
+    assert told(ended, "async") == "True False"
     assert told(ended, "crashed") == "9"
 
 
