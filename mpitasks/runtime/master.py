@@ -30,14 +30,14 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
-from ..errors import FarmBroken, JournalError
+from ..errors import FarmBroken, JournalError, TaskCrashed
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
 from ..observe.counts import Statistics, take
 from ..options import Plan
-from ..retries import CRASHED, Failure
+from ..retries import Failure, name_of
 from ..transport import wire
 from ..transport.base import Arrival, Transport
 from ..transport.failures import encode_failure, gist_of, with_earlier
@@ -54,6 +54,7 @@ from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
 
+_CRASHED = name_of(TaskCrashed)
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
 
@@ -99,7 +100,7 @@ def _ours(call: Call) -> _Call:
 def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.Payload:
     """The failure as it is told; that of a call which has crashed before lists each time."""
     told = with_earlier(payload, call.crashes) if call.crashes else payload
-    if failure[0][0] == CRASHED:
+    if failure[0][0] == _CRASHED:
         call.crashes += (gist_of(payload),)
     return told
 

@@ -362,7 +362,7 @@ def once():
         os._exit(3)
     return current().attempt
 
-@task(isolate=True, retries=2, retry_for=Exception)
+@task(isolate=True, retries=2, retry_for=OSError)
 def unnamed():
     os._exit(3)
 
