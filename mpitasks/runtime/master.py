@@ -30,14 +30,14 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
-from ..errors import FarmBroken, JournalError
+from ..errors import FarmBroken, JournalError, TaskCrashed
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
 from ..observe.counts import Statistics, take
 from ..options import Plan
-from ..retries import CRASHED, Failure
+from ..retries import Failure, name_of
 from ..transport import wire
 from ..transport.base import Arrival, Transport
 from ..transport.failures import encode_failure, gist_of, with_earlier
@@ -54,6 +54,7 @@ from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
 
+_CRASHED = name_of(TaskCrashed)
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
 
@@ -99,13 +100,16 @@ def _ours(call: Call) -> _Call:
 def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.Payload:
     """The failure as it is told; that of a call which has crashed before lists each time."""
     told = with_earlier(payload, call.crashes) if call.crashes else payload
-    if failure[0][0] == CRASHED:
+    if failure[0][0] == _CRASHED:
         call.crashes += (gist_of(payload),)
     return told
 
 
 class Master:
     """The running farm, on rank 0."""
+
+    isolates = False
+    """Whether all calls run in children of slaves."""
 
     def __init__(
         self,
@@ -120,8 +124,6 @@ class Master:
         """Host and process of each rank, where ranks are processes."""
         self.stacks: dict[Rank, str] = {}
         """What slaves have said since they were asked where they are."""
-        self.isolates = False
-        """Whether all calls run in children of slaves."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self.left = 0
         """Calls that had not ended when the run was drained, and have not since."""

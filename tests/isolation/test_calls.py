@@ -14,7 +14,7 @@ from mpitasks import StartError, TaskCrashed, TaskTimeout
 from mpitasks.errors import InitializerFailed
 from mpitasks.isolation import handle
 from mpitasks.isolation.line import pair
-from mpitasks.retries import CRASHED, OVERRAN
+from mpitasks.retries import name_of
 from mpitasks.runtime.functions import _Travelling
 from mpitasks.transport import wire
 from tests.isolation.conftest import Rig, descendants
@@ -118,7 +118,7 @@ def test_a_signal_ends_its_call_alone(forked: Rig, name: str) -> None:
     assert any("call 2, attempt 1, slave rank 7 on here, isolated" in note for note in caught.value.__notes__)
     assert forked.seconds is not None
     assert forked.failure is not None
-    assert forked.failure[0][0] == CRASHED
+    assert forked.failure[0][0] == name_of(TaskCrashed)
     assert forked.call("pid") != before
 
 
@@ -177,7 +177,7 @@ def test_a_hang_is_killed_with_its_stack(forked: Rig, where: str, monkeypatch: p
     assert "in hang" in caught.value.stack
     assert any("in hang" in note for note in caught.value.__notes__)
     assert forked.failure is not None
-    assert forked.failure[0][0] == OVERRAN
+    assert forked.failure[0][0] == name_of(TaskTimeout)
     assert forked.call("echo", 1) == 1
 
 
