@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mpitasks import control
 from tests.faults.test_journal import lines
 
 if TYPE_CHECKING:
@@ -207,6 +208,19 @@ def test_sigusr1_to_a_bare_mpiexec_drains(mpiexec: Mpiexec) -> None:
         app.process.send_signal(signal.SIGUSR1)
         ended = app.wait(timeout=15)
     assert (ended.returncode, "mpitasks: interrupted: SIGUSR1; " in ended.stderr) == (75, True), ended
+
+
+@pytest.mark.parametrize("starter", ["python -m mpitasks", "mpiexec"])
+def test_a_run_is_found_and_asked_by_its_pid(mpiexec: Mpiexec, starter: str) -> None:
+    """Whoever has started it; and nothing is left of the folder in which it was found."""
+    (mpiexec.folder / "app.py").write_text(APP)
+    with mpiexec.start(3, mpiexec.folder / "app.py", "waits") if starter == "mpiexec" else start(mpiexec, "waits") as app:
+        app.wait_for("running")
+        rank_0 = app.ranks()[0]
+        (run,) = [run for run in control.running() if run.pid == rank_0]
+        assert (run.starter, run.command[1:]) == (rank_0 if starter == "mpiexec" else app.process.pid, ["waits"])
+        assert control.ask(run.starter, "drain", 10) is None
+        assert (app.wait(timeout=15).returncode, run.folder.exists()) == (75, False)
 
 
 @pytest.mark.parametrize(("number", "code", "error"), [(signal.SIGINT, 130, "KeyboardInterrupt"), (signal.SIGTERM, 143, "143")])
