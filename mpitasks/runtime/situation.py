@@ -63,6 +63,8 @@ def what_waits(explanation: Explanation) -> str:
     """A line for each queue in which calls wait."""
     behind = sum(len(one.calls) - 1 for one in explanation.slaves if one.calls)
     lines = [str(one) for one in explanation.waits]
+    if explanation.others:
+        lines.append(f"{explanation.others} more calls need others, which wait")
     if behind:
         lines.append(f"{behind} call{'s'[: behind > 1]} sent to slaves and not begun: see there")
     return "\n".join(lines or ["nothing"])
