@@ -111,7 +111,8 @@ def test_the_limit_of_a_task_is_held_by_a_stuck_call(mpiexec: Mpiexec) -> None:
     assert text.count("mpitasks: nothing has ended for ") == 1
     (waits, *_) = lines_of(text, "what waits")
     assert waits.startswith("  app.limited: 3 calls wait, the next is call 2: " + LIMITED.format(3))
-    assert "  slaves 1-2: idle\n  slave 3 (process " in text
+    assert lines_of(text, "where the slaves are")[0].startswith("  slave 3 (process ")
+    assert "\n  slaves 1-2: idle\n" in text
     assert ", in limited\n      time.sleep(seconds)\n" in text
     assert ", in main\n    return [future.result() for future in futures]\n" in text
 
