@@ -34,6 +34,7 @@ from .programs import (
     Program,
     Stream,
     TaskKind,
+    Twins,
     Wait,
 )
 from .stage import Actor, Clock, Post, Stage
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 LONG = 1e6
 """Seconds of grace: on this clock they cost nothing."""
+LATE_BY = 3.0
+"""Seconds of a call that takes much longer than the others like it."""
 CANCELLED, VALUE = "cancelled", "value"
 MOST_HOLDERS = {"license": 1, "page": 2}
 KEPT = {"file": 1, "license": 1, "page": 2}
@@ -111,7 +114,7 @@ def define() -> dict[TaskKind, Task[..., Any]]:
 # ---------------------------------------------------------------- what main does
 
 
-@dataclass
+@dataclass(eq=False)
 class Made:
     """A call that was made."""
 
@@ -171,6 +174,9 @@ class Play:
             self.stage.close()
             farm.unbind()
             playing.clear()
+            for made in self.made:
+                if made.future is not None:
+                    made.future._retrieved = True  # else what a play has left that failed is logged, much later
         for made in self.made:
             self._judge(made)
 
@@ -205,10 +211,20 @@ class Play:
     @do.register
     def _(self, step: Map) -> None:
         made = [self._make(step.call, number) for number in range(step.count)]
+        if 0 <= step.slow < step.count:
+            made[step.slow].call = replace(made[step.slow].call, seconds=LATE_BY)
         kind = self._options(made[0])
         columns = zip(*map(self._arguments, made), strict=True)
         for one, future in zip(made, kind.map(*columns, chunksize=step.chunk), strict=True):
             one.future = future
+        self._regret(made, step.regrets)
+
+    @do.register
+    def _(self, step: Twins) -> None:
+        self._delay(step.call)
+        first = self.made[-1]
+        others = [self._once_more(first) for _ in range(1, step.count)]
+        self._regret([first, *others], step.regrets)
 
     @do.register
     def _(self, step: Stream) -> None:
@@ -251,26 +267,19 @@ class Play:
                 made.future = pool.submit(body, number, key, inputs, ballast)
             if made.future is None:
                 assert step.setup == "bad"
-                self.made.remove(made)
+                del self.made[-1]
         pool.shutdown()
 
     @do.register
     def _(self, step: Again) -> None:
         shared = [made for made in self.made if made.call.task.memo]
         if shared:
-            first = shared[-1 - step.which % len(shared)]
-            made = replace(first, asked=False, cancelled=False)
-            self.made.append(made)
-            made.future = self._options(made).delay(*self._arguments(made))
+            self._once_more(shared[-1 - step.which % len(shared)])
 
     @do.register
     def _(self, step: Cancel) -> None:
         if self.made:
-            made = self._back(step.which)
-            if made.future is not None:
-                made.asked = made.asked or not made.future.done()
-                made.cancelled = made.future.cancel()
-                assert made.future.done() >= made.cancelled
+            self._cancel(self._back(step.which))
 
     @do.register
     def _(self, step: Wait) -> None:
@@ -289,7 +298,24 @@ class Play:
     def _back(self, which: int) -> Made:
         return self.made[-1 - which % len(self.made)]
 
+    def _regret(self, made: list[Made], regrets: tuple[int, ...]) -> None:
+        for which in regrets:
+            self._cancel(made[which % len(made)])
+
+    def _cancel(self, made: Made) -> None:
+        assert made.future is not None
+        made.asked = made.asked or not made.future.done()
+        made.cancelled = made.future.cancel()
+        assert made.future.done() >= made.cancelled
+
     # ---------------------------------------------------------------- making calls
+
+    def _once_more(self, first: Made) -> Made:
+        """The same call again, of a task with `memo`."""
+        made = replace(first, asked=False, cancelled=False)
+        self.made.append(made)
+        made.future = self._options(made).delay(*self._arguments(made))
+        return made
 
     def _delay(self, call: Call) -> None:
         made = self._make(call, 0)

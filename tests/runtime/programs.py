@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -77,7 +77,11 @@ class Map(Terse):
 
     call: Call
     count: int
-    chunk: int | str
+    chunk: int | str = "auto"
+    slow: int = -1
+    """One of them that takes long, so that what waits behind it is taken back."""
+    regrets: tuple[int, ...] = ()
+    """Those that are given up at once."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,6 +113,15 @@ class Again(Terse):
 
 
 @dataclass(frozen=True, repr=False)
+class Twins(Terse):
+    """Equal calls of a task with `memo`, so that one runs for all; some are given up at once."""
+
+    call: Call
+    count: int
+    regrets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
 class Cancel(Terse):
     """Give up an earlier call."""
 
@@ -130,7 +143,7 @@ class Compute(Terse):
     turns: int
 
 
-Step = Delay | Map | Stream | Pool | Again | Cancel | Wait | Compute
+Step = Delay | Map | Stream | Pool | Again | Twins | Cancel | Wait | Compute
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,9 +159,33 @@ class Program(Terse):
 
 # ---------------------------------------------------------------- strategies
 
+
+class Flaw(NamedTuple):
+    """How a call fails, and what is done about that."""
+
+    fails: int = 0
+    error: type[Exception] = ValueError
+    retries: int = 0
+    backoff: float = 0.0
+    asks: bool = False
+
+
+NO_FLAW = Flaw()
+FLAWS = st.sampled_from([
+    *[NO_FLAW] * 14,
+    Flaw(ALWAYS),
+    Flaw(1, OSError),
+    Flaw(1, ValueError, retries=2),  # only an OSError is tried again
+    Flaw(1, OSError, retries=1),
+    Flaw(2, OSError, retries=2, backoff=0.01),
+    Flaw(ALWAYS, OSError, retries=1, backoff=5.0),
+    Flaw(1, retries=1, asks=True),
+    Flaw(3, retries=2, backoff=5.0, asks=True),
+])  # fmt: skip
 SECONDS = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.02, 1.0])
-BACK = st.lists(st.integers(0, 6), max_size=2).map(tuple)
+BACK = st.sampled_from([(), (), (), (0,), (1,), (5,), (0, 1), (2, 4), (3, 3)])
 NONE_BACK: st.SearchStrategy[tuple[int, ...]] = st.just(())
+REGRETS = st.sampled_from([(), (), (), (0,), (1,), (0, 1), (2, 1), (4, 9), (7, 0)])
 WHICH = st.integers(0, 8)
 
 
@@ -160,27 +197,34 @@ def kinds() -> st.SearchStrategy[TaskKind]:
 def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, ...]] = BACK) -> st.SearchStrategy[Call]:
     """Any call of these tasks."""
     return st.builds(
-        Call,
+        _call,
+        FLAWS,
         task=task,
-        key=st.sampled_from([0, 0, 1, 2, -1]),
+        key=st.sampled_from([0, 0, 0, 1, 1, 2, -1]),
         seconds=SECONDS,
-        fails=st.sampled_from([0, 0, 0, 0, 1, 2, ALWAYS]),
-        error=st.sampled_from([ValueError, OSError]),
-        retries=st.sampled_from([0, 0, 1, 2]),
-        backoff=st.sampled_from([0.0, 0.01, 5.0]),
-        asks=st.sampled_from([False, False, False, True]),
         inputs=back,
         after=back,
         priority=st.sampled_from([0, 0, 0, 1, -1]),
         cost=st.sampled_from([0.0, 0.0, 1.0]),
-        size=st.sampled_from([0, 0, 0, 70_000]),
+        size=st.sampled_from([0, 0, 0, 0, 70_000]),
     )
+
+
+def _call(flaw: Flaw, **others: Any) -> Call:
+    return Call(**flaw._asdict(), **others)
 
 
 MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
 STEPS = st.one_of(
     st.builds(Delay, calls(kinds())),
-    st.builds(Map, calls(kinds()), st.integers(1, 12), st.sampled_from(["auto", 1, 3])),
+    st.builds(
+        Map,
+        calls(kinds()),
+        st.integers(1, 24),
+        st.sampled_from(["auto", "auto", 1, 3]),
+        st.sampled_from([-1, -1, 0, 3, 8]),
+        REGRETS,
+    ),
     st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
     st.builds(
         Pool,
@@ -189,6 +233,7 @@ STEPS = st.one_of(
         st.lists(calls(st.just(TaskKind())), max_size=4).map(tuple),
     ),
     st.builds(Delay, calls(MEMO)),
+    st.builds(Twins, calls(MEMO), st.integers(2, 4), REGRETS),
     st.builds(Again, WHICH),
     st.builds(Cancel, WHICH),
     st.builds(Wait, WHICH),
@@ -198,6 +243,6 @@ PROGRAMS = st.builds(
     Program,
     slaves=st.integers(1, 4),
     seed=st.integers(0, 2**16),
-    steps=st.lists(STEPS, max_size=12).map(tuple),
+    steps=st.lists(STEPS, min_size=1, max_size=24).map(tuple),
     raises=st.sampled_from([False, False, False, True]),
 )

@@ -115,21 +115,23 @@ class Actor:
         """Whether it sleeps inside a body or a provider, so that the listener has its say."""
         self.is_over = False
         self.is_dead = False
-        self.go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # half the time of semaphores, which are made of them
+        self._go.acquire()
+        self._back.acquire()
         self._thread = threading.Thread(target=self._run, name=f"slave-{rank}", daemon=True)
 
     def resume(self) -> None:
         """Let it run until it gives way."""
         if self._thread.ident is None:
             self._thread.start()
-        self.go.release()
+        self._go.release()
         self._back.acquire()
 
     def give_way(self, wake: float) -> None:
         """In its own thread: let others run."""
         self.wake = wake
         self._back.release()
-        self.go.acquire()
+        self._go.acquire()
         self._stage.check(self.rank)
 
     def sleep(self, seconds: float) -> None:
@@ -149,7 +151,7 @@ class Actor:
             slave._report()
 
     def _run(self) -> None:
-        self.go.acquire()
+        self._go.acquire()
         try:
             while self.slave.step() or not self.slave._leaving:
                 pass
