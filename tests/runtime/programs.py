@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from mpitasks.runtime.master import Master
+
 LIMITS = (None, 1, 2)
 RESOURCES = (None, "plain", "file", "license", "page")
 """Of tasks: none, an id, and three that providers make."""
+SLAVES_MAY_DIE = hasattr(Master, "has_lost_slaves")
 ALWAYS = 99
 """Fails as often as it runs."""
 
@@ -60,6 +63,8 @@ class Call(Terse):
     after: tuple[int, ...] = ()
     priority: int = 0
     cost: float = 0.0
+    kills: int = 0
+    """So many times, before it fails or returns, it takes its slave with it."""
     size: int = 0
     """Bytes that travel both ways beside the number."""
 
@@ -143,7 +148,15 @@ class Compute(Terse):
     turns: int
 
 
-Step = Delay | Map | Stream | Pool | Again | Twins | Cancel | Wait | Compute
+@dataclass(frozen=True, repr=False)
+class Kill(Terse):
+    """A slave dies, and some of what it has sent last with it."""
+
+    which: int
+    lost: int = 0
+
+
+Step = Delay | Map | Stream | Pool | Again | Twins | Cancel | Wait | Compute | Kill
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,6 +184,7 @@ class Flaw(NamedTuple):
 
 
 NO_FLAW = Flaw()
+KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS]) if SLAVES_MAY_DIE else st.just(0)
 FLAWS = st.sampled_from([
     *[NO_FLAW] * 14,
     Flaw(ALWAYS),
@@ -205,6 +219,7 @@ def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, 
         inputs=back,
         after=back,
         priority=st.sampled_from([0, 0, 0, 1, -1]),
+        kills=KILLS,
         cost=st.sampled_from([0.0, 0.0, 1.0]),
         size=st.sampled_from([0, 0, 0, 0, 70_000]),
     )
@@ -238,6 +253,7 @@ STEPS = st.one_of(
     st.builds(Cancel, WHICH),
     st.builds(Wait, WHICH),
     st.builds(Compute, SECONDS, st.integers(0, 4)),
+    *([st.builds(Kill, st.integers(1, 4), st.integers(0, 2))] if SLAVES_MAY_DIE else []),
 )
 PROGRAMS = st.builds(
     Program,
