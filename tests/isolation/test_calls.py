@@ -194,14 +194,14 @@ def test_who_closes_all_files_is_ended(forked: Rig, monkeypatch: pytest.MonkeyPa
     assert forked.call("echo", 1) == 1
 
 
-def test_a_nanny_that_is_killed_is_replaced(rig: Rig) -> None:
+def test_a_nanny_that_is_killed_is_replaced(forked: Rig) -> None:
     """Its child goes with it; the next call finds another of both."""
-    rig.call("echo")
-    before = rig.nanny()
+    forked.call("echo")
+    before = forked.nanny()
     with pytest.raises(TaskCrashed, match="is gone, and the one that made it too"):
-        rig.call("kill_nanny")
-    assert rig.call("echo", 1) == 1
-    assert rig.nanny() != before
+        forked.call("kill_nanny")
+    assert forked.call("echo", 1) == 1
+    assert forked.nanny() != before
 
 
 def test_who_is_short_of_memory_is_replaced(forked: Rig) -> None:

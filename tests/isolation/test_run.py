@@ -114,7 +114,7 @@ GUARD = 'if __name__ == "__main__": '
 
 @pytest.mark.parametrize(
     ("start", "guard"),
-    [("app.py", ""), ("app.py", GUARD), ("-m app", GUARD), ("-m pack", GUARD), ("folder", ""), ("-m pack.inner", GUARD)],
+    [("app.py", ""), ("app.py", GUARD), ("folder", ""), ("-m pack.inner", GUARD)],
 )
 def test_a_nanny_imports_the_program(tmp_path: Path, start: str, guard: str) -> None:
     """However it was started; and it does not run it again."""
