@@ -102,9 +102,9 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     grace: float = 5.0,
     stall: float | None = watchdog.USUALLY,
 ) -> Any:
-    """Run `main(*args)` on rank 0, with all other ranks as its slaves.
+    """Run `main(*args)` on rank 0, with all other ranks as its slaves; under MPI, once.
 
-    Every rank runs the same script and calls this at its end; only on rank 0 it returns. Under MPI it can be called once.
+    Every rank runs the same script and calls this at its end; only on rank 0 it returns.
 
     Args:
         main: A plain or an async function.
@@ -125,9 +125,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
-    _stop_where_no_rank_is()
-    _refuse_what_is_no_main(main)
-    check_isolate(isolate, "run()")
+    _refuse_to_begin(main, isolate)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
@@ -146,12 +144,6 @@ def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: 
         return _run_threads(main, args, count, asked) if chosen == "threads" else _run_inline(main, args, asked)
     finally:
         nannies.dismiss()
-
-
-def _stop_where_no_rank_is() -> None:
-    """A nanny imports the script for what it defines; it has come to run() by that."""
-    if aside.is_aside() and not inside_a_call():
-        raise aside.RunReached
 
 
 def is_master() -> bool:
@@ -202,7 +194,10 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
     return "inline"
 
 
-def _refuse_what_is_no_main(main: object) -> None:
+def _refuse_to_begin(main: object, isolate: object) -> None:
+    if aside.is_aside() and not inside_a_call():
+        raise aside.RunReached  # a nanny imports the script for what it defines, and has come to run() by that
+    check_isolate(isolate, "run()")
     if not callable(main):
         msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"
         raise TypeError(msg)
