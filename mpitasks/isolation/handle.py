@@ -49,16 +49,18 @@ class Isolation:
         rank: Of the slave.
         host: Its name, for the notes of errors.
         is_stopped: Whether the outcome of that call is not wanted any more.
+        tell_heard: Told when a call has asked for that, before its outcome is given back.
         tell_acquired: As in `Runner`.
         records: Where log records go.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a child and its slave tell each other
         self,
         rank: Rank,
         *,
         host: str,
         is_stopped: Callable[[CallId], bool],
+        tell_heard: Callable[[CallId], None],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         records: deque[Record],
     ) -> None:
@@ -67,6 +69,7 @@ class Isolation:
         self._rank = rank
         self._host = host
         self._is_stopped = is_stopped
+        self._tell_heard = tell_heard
         self._tell_acquired = tell_acquired
         self._records = records
         self._functions: dict[int, Callable[..., Any]] = {}
@@ -143,6 +146,8 @@ class Isolation:
         if child.outcome is None:
             return self._crashed(child, call, number)
         outcome = child.outcome
+        if child.page.was_heard():
+            self._tell_heard(call[0])
         if outcome[1] is not None and endings.MEMORY in outcome[1][0] and not child.has_ended:
             self._let_leave(child)  # the task may have set a limit, which would lame the calls that follow
         return (*outcome[:3], wire.sendable(outcome[3]))

@@ -65,7 +65,12 @@ class Slave:
         self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
         self._keeper = self._runner.keeper
         self._isolation = Isolation(
-            self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired, records=self.records
+            self.rank,
+            host=host,
+            is_stopped=self._is_unwanted,
+            tell_heard=self._tell_heard,
+            tell_acquired=self._tell_acquired,
+            records=self.records,
         )
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
@@ -267,14 +272,22 @@ class Slave:
             self._keeper.release_all()
 
     def _is_stopped(self, call_id: CallId) -> bool:
-        """Whether the outcome of that call is not wanted any more. If so, the master must know before it has the outcome."""
-        if not (self._draining or call_id in self._stopped or self._is_draining()):
+        """As `_is_unwanted`, asked by the call itself."""
+        if not self._is_unwanted(call_id):
             return False
+        self._tell_heard(call_id)
+        return True
+
+    def _is_unwanted(self, call_id: CallId) -> bool:
+        """Whether the outcome of that call is not wanted any more."""
+        return self._draining or call_id in self._stopped or self._is_draining()
+
+    def _tell_heard(self, call_id: CallId) -> None:
+        """That call knows that it should stop, and the master is to know before it has the outcome."""
         if self._heard != call_id:
             self._heard = call_id
             with self._wire:
                 self._transport.send(MASTER, wire.pack((HEARD, call_id)))
-        return True
 
     def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
         """Let the master know at once what is held now: others may wait for that."""

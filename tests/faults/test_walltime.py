@@ -51,6 +51,8 @@ def waits(futures):
     for future in futures:
         future.result()
 
+isolated = waits
+
 def sleeps(futures):
     while not all(future.done() for future in futures):
         time.sleep(1.0)
@@ -76,7 +78,8 @@ def waits_in_a_thread(futures):
         pool.submit(waits, futures).result()
 
 def main(how):
-    futures = [work.delay(number) for number in range({CALLS})]
+    call = work.options(isolate=how == "isolated")
+    futures = [call.delay(number) for number in range({CALLS})]
     try:
         globals()[how](futures)
     finally:
@@ -95,6 +98,10 @@ def stops_early():
     print("running", flush=True)
     print(early.delay().result())
 
+def stops_early_isolated():
+    print("running", flush=True)
+    print(early.options(isolate=True).delay().result())
+
 def forgets():
     fail.delay()
 
@@ -108,7 +115,7 @@ def exits():
 
 if __name__ == "__main__":
     how = sys.argv[1]
-    if how in ("awaits", "stops_early", "forgets", "raises", "exits"):
+    if how in ("awaits", "stops_early", "stops_early_isolated", "forgets", "raises", "exits"):
         print("value", mpitasks.run(globals()[how]), flush=True)
     else:
         mpitasks.run(main, how)
@@ -116,6 +123,7 @@ if __name__ == "__main__":
 SUM = f"sum {sum(number * number for number in range(CALLS))}"
 MAINS = [
     "waits",
+    "isolated",
     "sleeps",
     "waits_by_the_standard_library",
     "clears_up_in_vain",
@@ -165,10 +173,11 @@ def test_sigusr1_drains_and_the_same_again_completes(mpiexec: Mpiexec, tmp_path:
     assert " complete at " in listing(mpiexec)[-1]
 
 
-def test_a_call_that_stops_early_runs_again(mpiexec: Mpiexec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["stops_early", "stops_early_isolated"])
+def test_a_call_that_stops_early_runs_again(mpiexec: Mpiexec, tmp_path: Path, how: str) -> None:
     """It sees `should_stop`, and what it returns then may be half of it: that is not kept."""
     for times in (1, 2):
-        with start(mpiexec, "stops_early") as app:
+        with start(mpiexec, how) as app:
             app.wait_for("running")
             app.process.send_signal(signal.SIGUSR1)
             ended = app.wait(timeout=15)

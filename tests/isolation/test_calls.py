@@ -216,6 +216,9 @@ def test_the_slave_says_stop(forked: Rig) -> None:
     """A cancelled call asks `should_stop`, in the child too; the next call is a new one."""
     forked.stopped = True
     assert forked.call("until_stopped") == "stopped"
+    assert forked.heard == [forked.calls]  # what it returns may be half of it
+    forked.call("echo", 1)  # it does not ask
+    assert forked.heard == [forked.calls - 1]
     forked.stopped = False
     assert forked.call("echo", 1) == 1
 
