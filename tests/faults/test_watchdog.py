@@ -94,7 +94,7 @@ def running(mpiexec: Mpiexec, what: str, stall: float = 0.5) -> Iterator[App]:
 
 def said(app: App, last: str = "where main is:\n  File") -> str:
     """What it has said, once the end of that is there."""
-    processes.until(lambda: last in app.stderr(), 20)
+    assert processes.until(lambda: last in app.stderr(), 20), f"stdout: {app.stdout()}\nstderr: {app.stderr()}"
     return app.stderr()
 
 
