@@ -77,6 +77,9 @@ class Isolation:
         self._child: _Child | None = None
         self._poll = select.poll()
         self._children = self._calls = 0
+        self._in_call = False
+        self._asking: deque[Callable[[str], None]] = deque()
+        """Who wants to know where the child is."""
 
     def know(self, functions: dict[int, Callable[..., Any]], dropped: Iterable[int]) -> None:
         """As `Runner.know`."""
@@ -86,6 +89,26 @@ class Isolation:
 
     def run(self, call: SentCall) -> Outcome:
         """Run one call; every end of it is an outcome."""
+        self._in_call = True
+        try:
+            return self._run(call)
+        finally:
+            self._in_call = False
+            while self._asking:
+                self._asking.popleft()("")
+
+    def ask_stack(self, tell: Callable[[str], None]) -> bool:
+        """Tell soon where the child is, from the main thread. False: it is in no call. From any thread."""
+        self._asking.append(tell)
+        if self._in_call:
+            return True
+        try:
+            self._asking.pop()
+        except IndexError:  # the call has just ended, and the main thread has told that
+            return True
+        return False
+
+    def _run(self, call: SentCall) -> Outcome:
         try:
             for _ in range(_TRIES):
                 outcome = self._ask(self._child or self._start(), call)
@@ -176,6 +199,8 @@ class Isolation:
     def _mind(self, child: _Child, call: SentCall, number: int, asked: float) -> None:
         """In the midst of a call: let it know that it should stop, or end it."""
         child.page.tell_stop(wanted=not self._is_stopped(call[0]))
+        while self._asking:
+            self._asking.popleft()(self._stack_of(child))
         limit = call[8][0] if call[8] is not None else None
         now = monotonic()
         if child.page.taken() != number:

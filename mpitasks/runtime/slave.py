@@ -152,8 +152,12 @@ class Slave:
             self._send_report([], self._unbegun())
         elif kind == LEAVE:
             self._leaving = True
-        elif kind == STACKS:
+        elif kind == STACKS and not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _tell_stacks(self, text: str) -> None:
+        with self._wire:
+            self._transport.send(MASTER, wire.pack((STACKS, text)))
 
     def _stacks(self) -> str:
         """Where this slave is; one that is a thread of a process tells of itself alone."""
