@@ -30,7 +30,7 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Scheduler, Send
-from ..errors import FarmBroken, JournalError, TaskCrashed
+from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
@@ -680,8 +680,7 @@ class Master:
         """No outcome of this call will come any more."""
         future = call.future
         if not future.done():
-            future._exception = FarmBroken(f"the farm has ended: {why}")
-            future._exception.__cause__ = why
+            future._exception = farm_ended(why)
             future._end(FINISHED)
             self._announcements.append(future)
             self._fail_dependents(call)

@@ -198,7 +198,8 @@ class Play:
         scheduler, dead = self.master._scheduler, {actor.rank for actor in self.stage.actors if actor.is_dead}
         assert (scheduler.unfinished, scheduler.waiting(), scheduler.sent()) == (0, [], [])
         assert (self.master._later.take_all(), self.stage.wrong) == ([], [])
-        assert not any(mail for rank, mail in enumerate(self.stage.mail) if rank not in dead)
+        unread = [(source, rank) for rank, boxes in enumerate(self.stage.mail) for source in boxes]
+        assert [ends for ends in unread if dead.isdisjoint(ends)] == []
         assert +self.seen.held == {}
 
     @singledispatchmethod
@@ -300,7 +301,7 @@ class Play:
     @do.register
     def _(self, step: Kill) -> None:
         actor = self.stage.actors[step.which % self.program.slaves]
-        if not actor.is_over:
+        if not actor.is_dead:
             self._dies(actor)
             self.stage.kill(actor.rank, lost=step.lost)
 
@@ -389,7 +390,8 @@ class Play:
 
     def _check_begin(self, made: Made, actor: Actor, inputs: list[Any]) -> None:
         """What must hold when a body begins."""
-        busy = [rank for rank, count in self.seen.inside[made.queue].items() if count]
+        alive = {actor.rank for actor in self.stage.actors if not actor.is_dead}
+        busy = [rank for rank, count in self.seen.inside[made.queue].items() if count and rank in alive]
         assert made.limit is None or len(busy) <= made.limit, f"{made}: slaves {busy} are in it, of {made.limit}"
         early = [other for other in made.inputs + made.after if other.number not in self.seen.ended]
         assert not early, f"{made} begins before {early} ended"

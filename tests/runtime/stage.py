@@ -72,7 +72,7 @@ class Post:
         """Copied, as a real wire would."""
         self._stage.check(self.rank)
         if rank and self._stage.actors[rank - 1].is_dead:
-            return
+            return  # nobody is there to whom it could be carried
         copied = Packet(packet.header, [bytearray(frame) for frame in packet.frames])
         self._stage.mail[rank].setdefault(self.rank, deque()).append(copied)
 
@@ -191,8 +191,10 @@ class Stage:
         return Gives(self.pause)
 
     def here(self) -> Actor:
-        """The actor whose thread this is."""
-        return self.actors[int(threading.current_thread().name.removeprefix("slave-")) - 1]
+        """The actor whose thread this is; raises Over if that must not go on, whatever has caught it before."""
+        actor = self.actors[int(threading.current_thread().name.removeprefix("slave-")) - 1]
+        self.check(actor.rank)
+        return actor
 
     def check(self, rank: int) -> None:
         """Raise Over in a thread that must not go on."""
