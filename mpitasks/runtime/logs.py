@@ -85,6 +85,11 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and handler.stream in streams
 
 
+def warning(text: str) -> Record:
+    """A warning of the master's own, to be replayed where no lock is held."""
+    return vars(logging.getLogRecordFactory()("mpitasks", logging.WARNING, __file__, 0, text, None, None))
+
+
 def replay(kept: Record) -> None:
     """Hand a slave's record to the logging of this process; what a filter or handler there raises is shown."""
     record = logging.makeLogRecord(kept)
