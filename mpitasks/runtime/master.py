@@ -132,6 +132,8 @@ class Master:
 
     isolates = False
     """Whether all calls run in children of slaves."""
+    left = 0
+    """Calls that had not ended when the run was drained, and have not since."""
 
     def __init__(
         self,
@@ -147,8 +149,6 @@ class Master:
         self.stacks: dict[Rank, str] = {}
         """What slaves have said since they were asked where they are."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
-        self.left = 0
-        """Calls that had not ended when the run was drained, and have not since."""
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler()

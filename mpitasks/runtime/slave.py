@@ -58,6 +58,9 @@ MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 class Slave:
     """Runs the calls that the master sends."""
 
+    is_to_stay = False
+    """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
+
     def __init__(  # noqa: PLR0913  all but two are for the tests, or for real processes
         self,
         transport: Transport,
@@ -84,15 +87,28 @@ class Slave:
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
-        self._runner = Runner(
+        self._runner, self._isolation = self._new_runners(host)
+        self._keeper = self._runner.keeper
+        self._acquired: list[tuple[Named, float]] = []
+        self._held: Sequence[Named] | None = ()
+        """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
+        self._draining = self._leaving = False
+        self._given_up: Watched | None = None
+        """What the master was told of last, because it can't be interrupted."""
+        self._begun = 0
+        self._thread = threading.current_thread()
+        """In which calls run."""
+
+    def _new_runners(self, host: str) -> tuple[Runner, Isolation]:
+        """What runs calls here, and what in a child."""
+        here = Runner(
             self.rank,
             host=host,
             is_stopped=self._is_stopped,
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
         )
-        self._keeper = self._runner.keeper
-        self._isolation = Isolation(
+        aside = Isolation(
             self.rank,
             host=host,
             is_stopped=self._is_unwanted,
@@ -100,17 +116,7 @@ class Slave:
             tell_acquired=self._tell_acquired,
             records=self.records,
         )
-        self._acquired: list[tuple[Named, float]] = []
-        self._held: Sequence[Named] | None = ()
-        """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
-        self._draining = self._leaving = False
-        self._given_up: Watched | None = None
-        """What the master was told of last, because it can't be interrupted."""
-        self.is_to_stay = False
-        """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
-        self._begun = 0
-        self._thread = threading.current_thread()
-        """In which calls run."""
+        return here, aside
 
     # ---------------------------------------------------------------- the loop
 
@@ -273,13 +279,13 @@ class Slave:
     def _give_up(self, watched: Watched) -> None:
         """Tell the master that its call can't be interrupted, once what has not begun is out of its way."""
         self._given_up = watched
-        self._stopped.add(watched.limit.call_id)
         told = (STUCK, *self._runner.given_up(watched))
         with self._wire:
             unbegun = self._unbegun()
             if unbegun:
                 self._send_report([], unbegun)
             self._transport.send(MASTER, wire.pack(told))
+        self._stopped.add(watched.limit.call_id)  # not before: a call that asks would end at once, and its outcome come first
 
     def _leave_in_call(self) -> None:
         """Say goodbye and end this process: runs in the main thread, in the midst of a call. What is held is not released."""
