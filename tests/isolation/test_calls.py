@@ -349,3 +349,36 @@ def test_a_child_releases_at_the_end(capfd: pytest.CaptureFixture[str], rig: Rig
     rig.call("in_box", "b", resource=(BOX, ("b",)))
     rig.isolation.close()
     assert capfd.readouterr().out.split("\n") == ["acquire a", "acquire b", "release b", "release a", ""]
+
+
+# ---------------------------------------------------------------- where it is
+
+
+def test_who_asks_gets_the_stack_of_the_child(forked: Rig) -> None:
+    """In the midst of a call, by the thread that minds it; the first may come before the task has begun."""
+    told: list[str] = []
+
+    def hear(text: str) -> None:
+        told.append(text)
+        forked.stopped = "in until_stopped" in text
+
+    def ask(_: object) -> bool:
+        if forked.isolation._child is not None and forked.isolation._child.page.began() is not None and not forked.stopped:
+            assert forked.isolation.ask_stack(hear)
+        return forked.stopped
+
+    forked.isolation._is_stopped = ask
+    assert forked.call("until_stopped") == "stopped"
+    assert told[-1].startswith("thread 'MainThread':\n")
+
+
+def test_where_no_call_runs_there_is_no_stack(forked: Rig) -> None:
+    """Whoever asks has to answer; one who asked as the call ended is told that there is none."""
+    told: list[str] = []
+    assert not forked.isolation.ask_stack(told.append)
+    forked.isolation._asking.append(told.append)
+    forked.isolation._in_call = True
+    forked.call("echo", 1)
+    assert len(told) == 1
+    assert not forked.isolation.ask_stack(told.append)
+    assert len(told) == 1
