@@ -17,6 +17,7 @@ from ..context import current, inside_a_call
 from .messages import Record
 
 _formatter = logging.Formatter()
+_logger = logging.getLogger("mpitasks")
 
 
 @contextmanager
@@ -83,6 +84,11 @@ def forwarding(records: deque[Record]) -> Iterator[None]:
 def _writes_to_terminal(handler: logging.Handler) -> bool:
     streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     return isinstance(handler, logging.StreamHandler) and handler.stream in streams
+
+
+def record_of(text: str) -> Record:
+    """An error of ours, to be logged where that may be done."""
+    return vars(_logger.makeRecord(_logger.name, logging.ERROR, __file__, 0, text, (), None))
 
 
 def replay(kept: Record) -> None:

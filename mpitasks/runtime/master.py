@@ -28,7 +28,7 @@ from typing import Any, NoReturn, cast
 
 from .. import registry
 from ..core.calls import ENDED, SENT, Call, Provided
-from ..core.scheduler import Order, Scheduler, Send
+from ..core.scheduler import Order, Rules, Scheduler, Send
 from ..errors import FarmBroken, JournalError
 from ..futures import Future
 from ..ids import CallId, Rank
@@ -39,7 +39,7 @@ from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure
 from ..transport import wire
-from ..transport.base import Arrival, Transport
+from ..transport.base import Arrival, Death, Transport
 from ..transport.failures import encode_failure
 from . import logs
 from .arguments import Encoder
@@ -48,6 +48,7 @@ from .drive import Drive, never
 from .functions import Functions
 from .interrupts import Interrupts
 from .later import Later
+from .losses import Losses, times
 from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
 from .sharing import Sharing
@@ -101,6 +102,7 @@ class Master:
         backoff: Callable[[], Backoff] = Backoff,
         is_orphan: Callable[[], bool] = never,
         places: Sequence[Place] = (),
+        strikes: int = 3,
     ) -> None:
         self.slaves = transport.size - 1
         self.places = places
@@ -108,7 +110,8 @@ class Master:
         self.interrupts = Interrupts()
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(Rules(strikes=strikes))
+        self._losses = Losses(strikes, self.slaves, places)
         self._functions = Functions()
         self._encoder = Encoder()
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
@@ -216,6 +219,7 @@ class Master:
             cancelled = self._give_up(_ours(call))
             if cancelled:
                 self._cancelled(_ours(call))
+                self._decide_at = 0.0  # another one may have waited for it
             elif call.state != ENDED and future.rank is not None:
                 self._send(Rank(future.rank), (STOP, call.id))
         self.announce()
@@ -299,6 +303,11 @@ class Master:
             self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
         return cancelled
 
+    @property
+    def has_lost_slaves(self) -> bool:
+        """Whether slaves have died, so that MPI can't be finalized."""
+        return bool(self._losses)
+
     def busy_ranks(self) -> dict[int, str]:
         """The slaves that are in a call, and of which task."""
         with self._lock:
@@ -314,7 +323,7 @@ class Master:
         self._drive.stop()
         with self._lock:
             for rank in self._present:
-                self._send(rank, (LEAVE,))
+                self._send(rank, (LEAVE, True) if self._losses else (LEAVE,))
         with suppress(FarmBroken):
             self.wait(self._have_left, threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
@@ -356,6 +365,8 @@ class Master:
             if self._book is not None:
                 self._book.tend()
             heard = self._look(now)
+            if self._transport.deaths:
+                heard = self._bury()
             if self._later.due <= now:
                 for call in self._later.take(now):
                     self._scheduler.resumed(call)
@@ -404,6 +415,10 @@ class Master:
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
+        if self._losses.nobody_left:
+            self._scheduler.refused(call)
+            self._end_lost(call)
+            return
         if call.known is not None and plan.memo and self._follow(call, claims):
             return
         if claims or plan.after:
@@ -531,6 +546,40 @@ class Master:
             known = [(_identity(named), seconds) for named, seconds in acquired]
             self._scheduler.resources_held(arrival.source, map(_identity, held), known, now)
         self._records.extend(records)
+
+    def _bury(self) -> bool:
+        """Slaves have died; what they had sent is taken in."""
+        while self._transport.deaths:
+            death = self._transport.deaths.popleft()
+            self._transport.drop(death.rank)
+            if death.rank in self._present:
+                self._present.remove(death.rank)
+                self._slave_lost(death)
+        self._decide_at = 0.0
+        return True
+
+    def _slave_lost(self, death: Death) -> None:
+        """A slave has died, and its calls are to run elsewhere."""
+        self._functions.forget(death.rank)
+        lost = self._scheduler.slave_lost(death.rank)
+        self._losses.note(death, lost.calls)
+        self._records.append(logs.record_of(self._losses.line(lost)))
+        for call in map(_ours, lost.calls):
+            if not call.future.done():
+                call.future._state = PENDING
+        for call in lost.given_up:
+            self._end_lost(_ours(call))
+        if self._losses.nobody_left:
+            for call in [*self._later.take_all(), *self._scheduler.waiting()]:
+                if self._scheduler.cancelled(call):
+                    self._end_lost(_ours(call))
+        elif self._closing:
+            self._cancel_waiting()
+
+    def _end_lost(self, call: _Call) -> None:
+        """A call fails, because its slave has died."""
+        error = self._losses.error(call, call.plan.name)
+        self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
     def _keep(self, book: Book, ended: Iterable[tuple[_Call, Outcome]]) -> None:
         """Write down what calls have returned, before anybody hears of it; what can't be kept, nobody does."""

@@ -42,6 +42,8 @@ class Slave:
     ) -> None:
         self.records: deque[Record] = deque()
         """Log records to be sent."""
+        self.after_deaths = False
+        """Other ranks have died, so that MPI can't be finalized."""
         self._transport = transport
         self.rank = transport.rank
         self._backoff = backoff or Backoff()
@@ -128,6 +130,7 @@ class Slave:
             self._send_report([], self._unbegun())
         elif kind == LEAVE:
             self._leaving = True
+            self.after_deaths = message[1:] == (True,)
 
     def _forget_stops(self) -> None:
         """Nothing is left to stop: what was meant has ended before the word came."""

@@ -103,6 +103,10 @@ class Farm(RuleBasedStateMachine):
     @rule()
     def decide(self) -> None:
         """Carry out what both say, which is the same, after holding it against the promises."""
+        if self.world.withheld():
+            for world in (self.world, self.mirror):
+                world.scheduler._try_suspects()  # as `decide` begins: the book sees what waits, and not why
+            self.book.happened(came_back=True)
         self.book.begin()
         orders, mirrored = self.world.obey(), self.mirror.obey()
         self.the_order_of_definition_has_no_influence(orders, mirrored)
