@@ -22,6 +22,7 @@ examples:
   python -m mpitasks -n 4 -m app               the same for a module or package
   python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
   python -m mpitasks --journal run.jrnl app.py keep what calls return, and don't run them again next time
+  python -m mpitasks --survive -n 8 app.py     go on when slaves die
   python -m mpitasks journal run.jrnl          list what a journal holds
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
@@ -29,6 +30,10 @@ examples:
 The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIGTERM end the run in order: queued calls are
 cancelled, running ones get run(grace=...) seconds; the exit code is then 130 or 143.
 """
+
+_TOO_LATE = (
+    "mpitasks: --survive is for who starts mpiexec, and this is a rank already; put it before: python -m mpitasks --survive"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,6 +58,11 @@ def main(arguments: Sequence[str]) -> int:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
     if given.profile:
         os.environ[profiles.FOLDER] = str(given.profile.absolute())
+    if given.survive:
+        if launch.promised_size() is not None:
+            print(_TOO_LATE, file=sys.stderr)
+            return 2
+        os.environ[launch.SURVIVE] = "1"
     if given.journal:
         os.environ[choice.FILE] = str(given.journal.absolute())
     try:
@@ -65,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
-        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] (app.py | -m MODULE) [arguments]\n"
+        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--survive] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
@@ -92,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="keep what calls return in this file, and don't run again what is there: for runs that may be cut off",
+    )
+    parser.add_argument(
+        "--survive",
+        action="store_true",
+        help="go on when slaves die: their calls run elsewhere; a call of which 3 slaves die fails with SlaveLost",
     )
     # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(

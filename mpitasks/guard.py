@@ -15,10 +15,11 @@ from types import TracebackType
 
 from . import handshake, launch, output
 from .errors import StartError
+from .survival import link
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
-_state = {"run has begun": False}
+_state = {"run has begun": False, "MPI is over": False}
 
 
 def watch() -> None:
@@ -26,11 +27,17 @@ def watch() -> None:
     if launch.may_be_one_of_many() and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
         sys.excepthook = _after(sys.excepthook)
         atexit.register(_leave)
+        link.open_pipe()
 
 
 def run_has_begun() -> None:
     """From now on, run() sees to the end."""
     _state["run has begun"] = True
+
+
+def mpi_is_over() -> None:
+    """Ranks have died, and nothing more can be told to the others: they have left."""
+    _state["MPI is over"] = True
 
 
 def may_leave_without_run() -> None:
@@ -67,11 +74,15 @@ def _leave() -> None:
         problem = handshake.compare(MPI.COMM_WORLD.Dup(), is_present=False)
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)
+    if os.environ.get(launch.RANK) == str(os.getpid()):
+        link.leaving()
 
 
 def _has_others() -> bool:
     """Whether this is one rank of several. Starts MPI, since the others may wait in its start; False once it is over."""
     mpi = sys.modules.get("mpi4py.MPI")
+    if _state["MPI is over"]:
+        return False
     if os.environ.get(launch.RANK) != str(os.getpid()) or (mpi is not None and mpi.Is_finalized()):
         return False
     try:

@@ -48,6 +48,10 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 _TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
 LAST_WORDS = 0.1
 """Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
+SURVIVE = "MPITASKS_SURVIVE"
+"""Environment variable: 1 if the run is to go on when slaves die."""
+_SURVIVAL = {"Open MPI": ["--with-ft", "ulfm"], "MPICH": ["-disable-auto-cleanup"]}
+"""What mpiexec is told, so that it lets the other ranks live."""
 _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
 
@@ -135,13 +139,33 @@ def start(arguments: Sequence[str], ranks: int) -> int:
     library = _library()
     mpiexec = _mpiexec(library)
     flags, variables, why = _flags(library, ranks)
+    guard = _survive(library, flags, why)
     for line in why:
         print(f"mpitasks: {line}", file=sys.stderr)
-    command = [mpiexec, *flags, "-n", str(ranks), sys.executable, *arguments]
+    command = [mpiexec, *flags, "-n", str(ranks), *guard, sys.executable, *arguments]
     with _profiles_added_up(), tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
         inherited = {name: value for name, value in os.environ.items() if name != RANK}
         environment = {SESSIONS: control, **inherited, **variables, CONTROL: control, STARTED: str(ranks)}
         return _Minder(Path(control)).run(command, environment)
+
+
+def _survive(library: Library, flags: list[str], why: list[str]) -> list[str]:
+    """What goes before `python app.py` so that ranks may die, if that is wanted; adds flags, and a line for the user.
+
+    Raises:
+        StartError: It is not known how that MPI does it.
+    """
+    if os.environ.get(SURVIVE) != "1":
+        return []
+    if library.name not in _SURVIVAL:
+        msg = f"--survive works with MPICH and Open MPI, and mpi4py uses {library.name}; keep a journal, and start again"
+        raise StartError(msg)
+    flags += _SURVIVAL[library.name]
+    why.append(
+        f"mpiexec gets {' '.join(_SURVIVAL[library.name])} and each rank a guard: the run goes on when slaves die; "
+        "without rank 0 or a whole host it ends, so keep a journal too"
+    )
+    return [sys.executable, "-I", "-S", str(Path(__file__).parent / "survival" / "guard.py")]
 
 
 def _profiles_added_up() -> AbstractContextManager[None]:
@@ -273,10 +297,12 @@ class _Minder:
             code = self._mind(child)
         if self._signal is not None and code != 0:
             return 128 + self._signal
-        return code if code >= 0 else self._told_before(128 - code)
+        return self._told_before(code if code >= 0 else 128 - code)
 
     def _told_before(self, code: int) -> int:
-        """The code with which rank 0 aborted the job, if it did: Open MPI's mpiexec crashes then now and then."""
+        """The code with which rank 0 ended the job, if it said so: where ranks have died, mpiexec's own means little, and
+        Open MPI's crashes after an abort now and then.
+        """
         try:
             return int((self._control / CODE).read_text())
         except (OSError, ValueError):

@@ -33,6 +33,7 @@ from typing_extensions import Unpack
 from . import farm, futures, guard, handshake, launch, output, profiles
 from .context import inside_a_call
 from .errors import StartError
+from .ids import MASTER
 from .journal import choice
 from .runtime import backoff, logs, stacks
 from .runtime.inline import InlineMaster
@@ -40,6 +41,7 @@ from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.profiled import ProfiledSlave
 from .runtime.slave import Slave
+from .survival import departure, link
 from .transport.base import Transport
 from .transport.local import local_world
 
@@ -69,6 +71,7 @@ def run(
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    strikes: int = 3,
 ) -> T: ...
 @overload
 def run(
@@ -79,6 +82,7 @@ def run(
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    strikes: int = 3,
 ) -> T: ...
 def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not see it
     main: Callable[..., Any],
@@ -88,6 +92,7 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
     backend: Backend = "auto",
     journal: choice.Named | None = None,
     grace: float = 5.0,
+    strikes: int = 3,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves.
 
@@ -101,6 +106,8 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
             there is more than one rank, else inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
         grace: Seconds that running calls get when main fails, or a signal comes.
+        strikes: Where ranks may die: how many slaves may die of one call before it fails with `SlaveLost`. With 1, no call
+            of a dead slave runs again.
 
     Returns:
         What main returned.
@@ -111,10 +118,13 @@ def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not s
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
     _refuse_what_is_no_main(main)
+    if strikes < 1:
+        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+        raise ValueError(msg)
     chosen = _choose(backend, slaves)
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    asked = _Asked(grace, choice.chosen(journal))
+    asked = _Asked(grace, choice.chosen(journal), strikes)
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
     if chosen == "threads":
@@ -222,6 +232,8 @@ class _Asked(NamedTuple):
     grace: float
     """Seconds for running calls, if main fails."""
     journal: Path | None
+    strikes: int
+    """How many slaves may die of one call."""
 
 
 def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
@@ -297,7 +309,7 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | No
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
         threading.Thread(target=slave.serve, name=f"mpitasks-slave-{transport.rank}", daemon=True).start()
-    return _run_farm(Master(ours, backoff=backoff.threads), main, args, asked, _log_stuck)
+    return _run_farm(Master(ours, backoff=backoff.threads, strikes=asked.strikes), main, args, asked, _log_stuck)
 
 
 @contextmanager
@@ -340,7 +352,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """On rank 0, run main; on every other rank, serve and leave."""
     from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
 
-    from .transport.mpi import MpiTransport  # noqa: PLC0415  as above
+    from .transport.mpi import MpiTransport, Survivors  # noqa: PLC0415  as above
 
     _refuse_few_threads(MPI)
     guard.run_has_begun()
@@ -352,10 +364,13 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
     transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
+    watch = link.introduce(comm, transport.deaths)
+    survivors = transport.survivors = Survivors.of(comm, link.suspect_with(watch))
     if comm.Get_rank() != 0:
-        _serve(_new_slave(transport, is_orphan))
+        _serve(_new_slave(transport, lambda: is_orphan() or (survivors is not None and MASTER in survivors.failed)))
     launch.say_where(asked.grace)
-    return _run_rank_0(Master(transport, is_orphan=is_orphan, places=places), main, args, asked)
+    master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
+    return _run_rank_0(master, main, args, asked)
 
 
 def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
@@ -380,14 +395,23 @@ def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], a
     try:
         value = _run_farm(master, main, args, asked, _abort)
     except KeyboardInterrupt:
-        _finalize()
+        _end_mpi(master)
         print("mpitasks: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BaseException:
-        _finalize()
+        _end_mpi(master)
         raise
-    _finalize()
+    _end_mpi(master)
     return value
+
+
+def _end_mpi(master: Master) -> None:
+    """End MPI, or see to it that this process ends without."""
+    if master.has_lost_slaves:
+        guard.mpi_is_over()
+        departure.Departure(_leave_tidily).install()
+    else:
+        _finalize()
 
 
 def _code_of(error: BaseException) -> int:
@@ -429,6 +453,8 @@ def _serve(slave: Slave) -> NoReturn:
             _abort(error, {})
     _join_threads()
     _leave_tidily()
+    if slave.after_deaths:
+        departure.leave(0)
     _finalize()
     # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
     # did not. Not sys.exit: what follows run() in the script must not run on slaves.
@@ -471,4 +497,6 @@ def _finalize() -> None:
     """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without."""
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
+    link.leaving(link.END_WITHIN)  # if somebody dies now, this waits for ever
     MPI.Finalize()
+    link.leaving()

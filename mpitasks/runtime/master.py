@@ -130,7 +130,7 @@ class Master:
         self._sharing: Sharing[_Call] = Sharing()
         self._unlooked = 0
         self._decide_at = 0.0
-        self._closing = False
+        self._closing = self._dismissed = False
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -322,6 +322,7 @@ class Master:
         self._closing = True
         self._drive.stop()
         with self._lock:
+            self._dismissed = True
             for rank in self._present:
                 self._send(rank, (LEAVE, True) if self._losses else (LEAVE,))
         with suppress(FarmBroken):
@@ -554,7 +555,8 @@ class Master:
             self._transport.drop(death.rank)
             if death.rank in self._present:
                 self._present.remove(death.rank)
-                self._slave_lost(death)
+                if not self._dismissed or any(rank == death.rank for rank, _ in self._scheduler.sent()):
+                    self._slave_lost(death)
         self._decide_at = 0.0
         return True
 
@@ -564,9 +566,9 @@ class Master:
         lost = self._scheduler.slave_lost(death.rank)
         self._losses.note(death, lost.calls)
         self._records.append(logs.record_of(self._losses.line(lost)))
-        for call in map(_ours, lost.calls):
-            if not call.future.done():
-                call.future._state = PENDING
+        for call in lost.calls:
+            if not _ours(call).future.done():
+                _ours(call).future._state = PENDING
         for call in lost.given_up:
             self._end_lost(_ours(call))
         if self._losses.nobody_left:

@@ -33,6 +33,9 @@ TICK = 0.05
 MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
 
+LONGEST_BYE = 2.0
+"""Seconds that the last word may take to leave."""
+
 
 class Slave:
     """Runs the calls that the master sends."""
@@ -106,6 +109,9 @@ class Slave:
         self._finish_sending()
         with self._wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
+        until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
+        while perf_counter() < until and self._is_sending():  # else MPI_Finalize sees to that
+            self._backoff.pause()
 
     # ---------------------------------------------------------------- messages
 

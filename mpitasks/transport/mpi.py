@@ -83,6 +83,11 @@ class Survivors:
         self._suspect = suspect
         self._has_ulfm = has_ulfm()
 
+    @classmethod
+    def of(cls, comm: MPI.Comm, suspect: Callable[[Rank, str], None] | None) -> Survivors | None:
+        """What to make of errors in this job; None: its ranks can't die alone."""
+        return cls(comm, suspect) if suspect is not None or has_ulfm() else None
+
     def explain(self, error: MPI.Exception, rank: Rank | None) -> list[Death]:
         """Something went wrong with that rank, or with nobody knows which: the ranks that are dead by it.
 
@@ -133,7 +138,6 @@ class MpiTransport:
         tags: Of headers, and of frames.
         sources: From whom to receive; the owner may change it between two looks. By default from anybody, which takes a
             communicator that belongs to mpitasks alone.
-        survivors: What to make of errors, where ranks can die; else an error ends the job.
     """
 
     def __init__(
@@ -143,7 +147,6 @@ class MpiTransport:
         limit: int = MOST_BYTES,
         tags: tuple[int, int] = (HEADER, BULK),
         sources: Collection[Rank] | None = None,
-        survivors: Survivors | None = None,
     ) -> None:
         self.rank = Rank(comm.Get_rank())
         self.size = comm.Get_size()
@@ -155,7 +158,8 @@ class MpiTransport:
         self._sends: deque[_Sending] = deque()
         self._incoming: dict[Rank, deque[_Incoming]] = {}
         self.deaths: deque[Death] = deque()
-        self._survivors = survivors
+        self.survivors: Survivors | None = None
+        """What to make of errors, where ranks can die; else an error ends the job."""
         self._dropped: set[Rank] = set()
         self._kept: list[object] = []
         """What was under way from or to ranks that are dropped."""
@@ -260,9 +264,9 @@ class MpiTransport:
         Raises:
             MPI.Exception: No rank has died by it.
         """
-        if self._survivors is None:
+        if self.survivors is None:
             raise error
-        self.deaths.extend(self._survivors.explain(error, rank))
+        self.deaths.extend(self.survivors.explain(error, rank))
 
     def _pieces(self, frame: memoryview) -> Iterator[memoryview]:
         for start in range(0, frame.nbytes, self._limit):
