@@ -300,8 +300,9 @@ class _Minder:
         return self._told_before(code if code >= 0 else 128 - code)
 
     def _told_before(self, code: int) -> int:
-        """The code with which rank 0 ended the job, if it said so: where ranks have died, mpiexec's own means little, and
-        Open MPI's crashes after an abort now and then.
+        """The code with which rank 0 ended the job, if it said so.
+
+        Where ranks have died, mpiexec's own means little, and Open MPI's crashes after an abort now and then.
         """
         try:
             return int((self._control / CODE).read_text())

@@ -84,7 +84,7 @@ def run(
     grace: float = 5.0,
     strikes: int = 3,
 ) -> T: ...
-def run(  # type: ignore[misc]  # *args of Any take every tuple; mypy does not see it
+def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, which mypy does not see; options of a run
     main: Callable[..., Any],
     /,
     *args: Any,
@@ -365,6 +365,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     _ended_under_mpi.append("begun")
     transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
     watch = link.introduce(comm, transport.deaths)
+    link.begun()
     survivors = transport.survivors = Survivors.of(comm, link.suspect_with(watch))
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, lambda: is_orphan() or (survivors is not None and MASTER in survivors.failed)))
@@ -398,18 +399,18 @@ def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], a
         _end_mpi(master)
         print("mpitasks: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except BaseException:
-        _end_mpi(master)
+    except BaseException as error:
+        _end_mpi(master, error)
         raise
     _end_mpi(master)
     return value
 
 
-def _end_mpi(master: Master) -> None:
+def _end_mpi(master: Master, error: BaseException | None = None) -> None:
     """End MPI, or see to it that this process ends without."""
     if master.has_lost_slaves:
         guard.mpi_is_over()
-        departure.Departure(_leave_tidily).install()
+        departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
     else:
         _finalize()
 

@@ -736,9 +736,12 @@ class Scheduler:
         """The backlog that this slave would be given again, were it idle; None too while its window is more than half full."""
         level = next(queue.busy_levels())
         backlog = level.backlogs.get(slave.resource)
-        if backlog is None or not backlog.count or len(slave.window) > self._window_size(queue, backlog) // 2:
-            return None
-        if self._suspects.on_trial and not self._suspects.on_trial.keys().isdisjoint([*slave.window, backlog.age()]):
+        if (
+            backlog is None
+            or not backlog.count
+            or len(slave.window) > self._window_size(queue, backlog) // 2
+            or (self._suspects.on_trial and self._is_trial(slave, backlog))
+        ):
             return None
         exhausted = [held for held in slave.holds if self._is_exhausted(held)]
         if exhausted:
@@ -817,6 +820,11 @@ class Scheduler:
             return
         while len(self._suspects.on_trial) < max(1, len(self._slaves) - 1) and (call := self._suspects.next()) is not None:
             self._requeue([call])
+
+    def _is_trial(self, slave: Slave, backlog: Backlog) -> bool:
+        """A suspect is what that slave has, or what comes next there: nothing may join it."""
+        on_trial = self._suspects.on_trial
+        return backlog.age() in on_trial or not on_trial.keys().isdisjoint(slave.window)
 
     def _apart(self, calls: list[Call], backlog: Backlog) -> list[Call]:
         """Of the calls taken for a window, those that may be in one: a suspect is alone."""

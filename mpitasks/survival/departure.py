@@ -30,17 +30,21 @@ class Departure:
 
     Python tells nobody with which code it ends, and ends MPI where none of us can step in: so the code is taken from what
     decides on it, `sys.exit` and the exception that nobody has caught.
+
+    Args:
+        tidy: What Python does at its end.
+        code: With which code it would end now.
     """
 
-    def __init__(self, tidy: Callable[[], None]) -> None:
+    def __init__(self, tidy: Callable[[], None], code: int) -> None:
         self._tidy = tidy
-        self._code = 0
+        self._code = code
         self._begun = False
         self._exit, self._hook = sys.exit, sys.excepthook
 
     def install(self) -> None:
         """From now on, the program ends here."""
-        sys.exit, sys.excepthook = self._note_exit, self._note_exception  # type: ignore[assignment]  # as `sys.exit` does
+        sys.exit, sys.excepthook = self._note_exit, self._note_exception
         atexit.register(self._leave)
 
     def _note_exit(self, code: object = None) -> NoReturn:

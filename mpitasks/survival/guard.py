@@ -12,7 +12,7 @@ library: 8 ms to start. It has the launcher's connection to the rank, so that th
 - MPICH's kills all ranks of a host after one that a signal has ended, whatever its flags, and none after an exit.
 - Open MPI's tells the others, by ULFM, of one that a signal has ended, and of none that has exited with a code.
 
-While rank 0 does not know this guard, nobody could go on without the rank: then the launcher is to end the job.
+Until all guards are known to rank 0, nobody could go on without this rank: then the launcher is made to end the job.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
 PIPE = "MPITASKS_GUARD"
 """Environment variable of the rank: the descriptor of its end of the pipe."""
@@ -79,7 +80,8 @@ class Guard:
         self._wakeup = wakeup
         self._master: socket.socket | None = None
         self._rank: int | None = None
-        """The rank, once rank 0 knows of this guard."""
+        self._begun = False
+        """All guards are known to rank 0, so that the others can go on without this rank."""
         self._ends_at = float("inf")
         """When a rank that said that it leaves is waited for no longer."""
         self._leaving = False
@@ -115,9 +117,10 @@ class Guard:
 
     def _listen(self, timeout: float = LOOK) -> None:
         """Wait for words of the rank, of rank 0, or for a signal."""
+        ready: list[Any]
         ready, _, _ = select.select([self._wakeup, *self._heard], [], [], timeout)
         for one in ready:
-            if one is self._wakeup:
+            if one == self._wakeup:
                 os.read(self._wakeup, 4096)
                 continue
             try:
@@ -137,12 +140,14 @@ class Guard:
         if one is self._master and not self._leaving:
             self._kill("killed by its guard: rank 0 is gone")
 
-    def _take(self, word: dict[str, object]) -> None:
+    def _take(self, word: dict[str, Any]) -> None:
         """The rank says that it leaves, or where rank 0 is; rank 0 says that the rank is to be ended."""
         if "leaving" in word:
             self._leaving = True
             limit = word["leaving"]
-            self._ends_at = time.monotonic() + limit if isinstance(limit, float | int) else float("inf")
+            self._ends_at = float("inf") if limit is None else time.monotonic() + limit
+        elif "begun" in word:
+            self._begun = True
         elif "kill" in word:
             self._kill(f"killed by its guard: {word['kill']}")
         else:
@@ -168,33 +173,29 @@ class Guard:
 
     # ---------------------------------------------------------------- rank 0
 
-    def _connect(self, word: dict[str, object]) -> str:
+    def _connect(self, word: dict[str, Any]) -> str:
         """Let rank 0 know this guard; what stands in the way, if anything does."""
-        rank = word["rank"]
-        if not isinstance(rank, int):
-            return "there is no rank"
-        if rank:
-            problem = ""
-            for host in word["hosts"] if isinstance(word["hosts"], list) else ():
-                try:
-                    self._master = self._introduced(socket.create_connection((host, word["port"]), CONNECT_WITHIN), word)
-                except OSError as error:
-                    problem = f"{problem}{host}: {error}; "
-                else:
-                    self._heard[self._master] = b""
-                    break
-            if self._master is None:
-                return problem or "rank 0 has no address"
-        self._rank = rank
-        return ""
+        self._rank = word["rank"]
+        if self._rank == 0:
+            return ""
+        problems = []
+        for host in word["hosts"]:
+            try:
+                self._master = self._introduced(socket.create_connection((host, word["port"]), CONNECT_WITHIN), word)
+            except OSError as error:
+                problems.append(f"{host}: {error}")
+            else:
+                self._heard[self._master] = b""
+                return ""
+        return "; ".join(problems) or "rank 0 has no address"
 
     @staticmethod
-    def _introduced(connection: socket.socket, word: dict[str, object]) -> socket.socket:
+    def _introduced(connection: socket.socket, word: dict[str, Any]) -> socket.socket:
         """Show rank 0 that this is the guard of that rank."""
         keep_alive(connection)
         lines = connection.makefile("rw")
         challenge = lines.readline().strip()
-        shown = proof(str(word["secret"]), challenge, int(str(word["rank"])))
+        shown = proof(word["secret"], challenge, word["rank"])
         lines.write(json.dumps({"rank": word["rank"], "proof": shown}) + "\n")
         lines.flush()
         if lines.readline() != "ok\n":
@@ -217,12 +218,15 @@ class Guard:
     def _end(self, status: int) -> None:
         """End as the launcher has to see it."""
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if self._rank is None and not self._leaving and code:
+        is_open_mpi = "OMPI_COMM_WORLD_RANK" in os.environ
+        if code and not (self._begun or self._leaving):
             self._note(code)
+            if is_open_mpi:  # it would let the others wait
+                os.kill(self._launcher, signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._rank in (None, 0) or self._leaving:
+        if self._leaving or not (self._begun and self._rank):
             os._exit(code)
-        if "OMPI_COMM_WORLD_RANK" in os.environ:
+        if is_open_mpi:
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(0)
 
@@ -259,7 +263,7 @@ def _become(command: list[str], pipe: socket.socket, guard: int) -> None:
         os._exit(1)
     os.environ[PIPE] = str(pipe.fileno())
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606  what mpitasks has put there
     except OSError as error:
         os.write(2, f"mpitasks: {command[0]} can't be started: {error}\n".encode())
         os._exit(127)

@@ -32,9 +32,14 @@ def open_pipe() -> None:
     """Take the pipe to the guard; what this process starts is not to have it."""
     number = os.environ.pop(PIPE, "")
     if number:
-        os.set_inheritable(int(number), False)
+        os.set_inheritable(int(number), False)  # noqa: FBT003  it takes no keyword
         _pipe.append(socket.socket(fileno=int(number)))
         os.register_at_fork(after_in_child=_pipe.clear)
+
+
+def begun() -> None:
+    """Tell the guard that the others can go on without this rank from now on."""
+    _say({"begun": True})
 
 
 def leaving(within: float | None = None) -> None:

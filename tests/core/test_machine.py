@@ -77,9 +77,7 @@ class Farm(RuleBasedStateMachine):
         limits=st.lists(st.sampled_from([None, None, 1, 2, 3]), min_size=4, max_size=4),
         weights=st.lists(st.sampled_from([1.0, 1.0, 2.0, 0.5]), min_size=4, max_size=4),
     )
-    def start(  # noqa: PLR0913, PLR0917  what a farm is made of
-        self, slaves: int, keep: int, strikes: int, limits: list[int | None], weights: list[float]
-    ) -> None:
+    def start(self, slaves: int, keep: int, strikes: int, limits: list[int | None], weights: list[float]) -> None:
         rules = {"keep": keep, "strikes": strikes, "patience": 3.0, "worth": 0.01, "most_calls": 8}
         self.world, self.mirror = (World(slaves, **rules) for _ in range(2))
         for world in (self.world, self.mirror):

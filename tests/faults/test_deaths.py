@@ -44,7 +44,7 @@ def pid():
     return current().rank, os.getpid()
 
 def pids(slaves=3):
-    found = dict(pid.map(range(0)).results()) if False else dict(future.result() for future in [pid.delay() for _ in range(slaves)])
+    found = dict(future.result() for future in [pid.delay() for _ in range(slaves)])
     assert len(found) == slaves, found
     return found
 
@@ -269,10 +269,6 @@ ENDS = """
             print("waiting", flush=True)
             time.sleep(60)
         if how == "stuck":
-            work.delay(-1, "SIGUSR2") if False else None
-            @task
-            def sleep():
-                time.sleep(60)
             mpitasks.submit(time.sleep, 60)
             time.sleep(0.3)
             raise ValueError("main's own")
@@ -334,15 +330,12 @@ WAITS = """
     """
 
 
-@pytest.mark.parametrize("whom", ["master", "mpiexec", "us"])
+@pytest.mark.parametrize("whom", ["master", "mpiexec"])
 def test_nobody_outlives_the_master_or_mpiexec(mpiexec: Mpiexec, whom: str) -> None:
     """Slaves go too, in a call or not, and the code is not 0."""
     with start(mpiexec, WAITS) as app:
         app.wait_for("waiting")
-        if whom == "us":
-            app.process.kill()
-        else:
-            os.kill(app.ranks()[0] if whom == "master" else child_of(app.process.pid), signal.SIGKILL)
+        os.kill(app.ranks()[0] if whom == "master" else child_of(app.process.pid), signal.SIGKILL)
         ended = app.wait(timeout=20.0)
     assert ended.returncode != 0, ended.stderr
 
@@ -364,16 +357,17 @@ def test_a_guard_takes_its_rank_along(mpiexec: Mpiexec) -> None:
         os.kill(guard, 9)
         time.sleep(0.3)
         try:
-            os.kill(ranks[2], 0)
-        except ProcessLookupError:
-            print("gone")
+            with open(f"/proc/{ranks[2]}/stat") as file:
+                print(file.read().rpartition(")")[2].split()[0] == "Z")
+        except FileNotFoundError:
+            print(True)
         check(squares())
     """
     ended = survive(mpiexec, main)
     if mpiexec.mpi == "mpich":  # its mpiexec ends the job when a direct child of it is killed
         assert ended.returncode != 0
     else:
-        assert (ended.returncode, ended.stdout) == (0, "gone\n"), ended.stderr
+        assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
         assert "(its guard is gone, and it with that)" in ended.stderr
 
 
@@ -389,7 +383,7 @@ def test_a_rank_that_dies_before_the_run_ends_the_job(mpiexec: Mpiexec, how: str
     """
     ended = survive(mpiexec, main)
     assert ended.returncode != 0 if code is None else ended.returncode == code, ended.stderr
-    assert ended.stdout == ""
+    assert "never" not in ended.stdout
 
 
 def test_without_a_death_nothing_is_different(mpiexec: Mpiexec) -> None:
