@@ -31,10 +31,6 @@ The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIG
 cancelled, running ones get run(grace=...) seconds; the exit code is then 130 or 143.
 """
 
-_TOO_LATE = (
-    "mpitasks: --survive is for who starts mpiexec, and this is a rank already; put it before: python -m mpitasks --survive"
-)
-
 
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks ARGUMENTS` does; returns the exit code."""
@@ -56,20 +52,24 @@ def main(arguments: Sequence[str]) -> int:
         program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
-    if given.profile:
-        os.environ[profiles.FOLDER] = str(given.profile.absolute())
-    if given.survive:
-        if launch.promised_size() is not None:
-            print(_TOO_LATE, file=sys.stderr)
-            return 2
-        os.environ[launch.SURVIVE] = "1"
-    if given.journal:
-        os.environ[choice.FILE] = str(given.journal.absolute())
+    _note_wishes(given)
     try:
         return _start(program, given.n)
     except MpiTasksError as error:
         print(f"mpitasks: {error}", file=sys.stderr)
         return 1
+
+
+def _note_wishes(given: argparse.Namespace) -> None:
+    """Put into the environment what the program's ranks, or the start of mpiexec, are to know."""
+    if given.profile:
+        os.environ[profiles.FOLDER] = str(given.profile.absolute())
+    if given.journal:
+        os.environ[choice.FILE] = str(given.journal.absolute())
+    if given.survive:
+        if launch.promised_size() is not None:
+            _parser().error("--survive is for who starts mpiexec, and this is one of its ranks already")
+        os.environ[launch.SURVIVE] = "1"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="ranks: the master and N-1 slaves; default: one for each core, at least 2",
     )
+    _add_wishes(parser)
+    # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
+    parser.add_argument(
+        "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
+    )
+    parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
+    return parser
+
+
+def _add_wishes(parser: argparse.ArgumentParser) -> None:
+    """Add what may be wanted of a run beside the program."""
     parser.add_argument(
         "--profile",
         type=Path,
@@ -108,13 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go on when slaves die: their calls run elsewhere; a call of which 3 slaves die fails with SlaveLost",
     )
-    # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
-    parser.add_argument(
-        "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
-    )
-    parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
-    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
-    return parser
 
 
 def _with_folder(arguments: Sequence[str]) -> list[str]:

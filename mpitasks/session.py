@@ -118,13 +118,10 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
     _refuse_what_is_no_main(main)
-    if strikes < 1:
-        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
-        raise ValueError(msg)
+    asked = _asked(grace, journal, strikes)
     chosen = _choose(backend, slaves)
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    asked = _Asked(grace, choice.chosen(journal), strikes)
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
     if chosen == "threads":
@@ -234,6 +231,13 @@ class _Asked(NamedTuple):
     journal: Path | None
     strikes: int
     """How many slaves may die of one call."""
+
+
+def _asked(grace: float, journal: choice.Named | None, strikes: int) -> _Asked:
+    if strikes < 1:
+        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+        raise ValueError(msg)
+    return _Asked(grace, choice.chosen(journal), strikes)
 
 
 def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:

@@ -24,7 +24,9 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally")}
+CORE = {
+    f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "suspects", "tally")
+}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -62,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.prices": {"core.calls"},
     "core.ranking": {"core.backlog"},
     "core.spread": set(),
+    "core.suspects": {"core.calls"},
     "core.tally": {"core.calls"},
     "core.scheduler": CORE - {"core.scheduler"},
     # Bytes between ranks.
@@ -105,10 +108,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": set(),
     "launch": {"journal.choice", "profiles"},
     "handshake": {"registry"},
-    "guard": {"handshake", "launch"},
+    "guard": {"handshake", "launch", "survival.link"},
+    # What lets a job go on after ranks have died. `survival.guard` is a program of its own, and imports nothing of ours.
+    "survival": set(),
+    "survival.guard": set(),
+    "survival.watch": {"survival.guard", "transport.base"},
+    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
+    "survival.departure": {"launch", "survival.link"},
     "session": {
         *("context", "farm", "futures", "guard", "handshake", "journal.choice", "launch", "profiles"),
-        *("transport.base", "transport.local", "transport.mpi"),
+        *("transport.base", "transport.local", "transport.mpi", "survival.departure", "survival.link"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.profiled", "runtime.stacks"),
     },
@@ -169,7 +178,7 @@ MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
-    "mpi4py": {*MPI, "handshake"},
+    "mpi4py": {*MPI, "handshake", "survival.link"},
     "cloudpickle": {"runtime.functions"},
     "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},

@@ -145,16 +145,14 @@ class Scheduler:
         self._occupied: dict[Provided, dict[Rank, Slave]] = {}
         """Slaves that hold a resource with `max_holders`, or are about to, until they say that it is released."""
         self._suspects = Suspects()
-        """Calls that were with a slave when it died."""
         self._owed: dict[Hashable, None] = {}
         """Resources to look at, since all their permitted holders may hold them and one of those is idle."""
         self._review_at = inf
         """When to look again whether further slaves should acquire what others hold; infinity: nobody waits for that."""
         self._credit = 0
         """Slaves and resources that may be looked at before that time."""
-        self._now = 0.0
-        self._virtual = 0.0
-        """`Queue.served` of the queue chosen last: where a queue with new demand starts."""
+        self._now = self._virtual = 0.0
+        """The latter: `Queue.served` of the queue chosen last: where a queue with new demand starts."""
         self.unfinished = 0
         """Calls submitted and not ended."""
 

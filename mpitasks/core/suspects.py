@@ -1,4 +1,4 @@
-"""Calls that were with a slave when it died, to be tried alone.
+"""Calls of dead slaves, to be tried alone.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Slaves that have died: what is said of them, and to whose calls."""
+"""What is said of slaves that have died."""
 
 from __future__ import annotations
 

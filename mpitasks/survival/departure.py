@@ -1,6 +1,6 @@
-"""The end of a rank after others have died: without MPI_Finalize, which would wait for them.
+"""The end of a rank after others have died.
 
-Measured: with dead ranks it hangs always on MPICH, and in one of six runs on Open MPI.
+MPI_Finalize would wait for them: measured, it hangs always on MPICH, and in one of six runs on Open MPI.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parent of one rank: says how that ended, and lets nobody wait for it.
+"""The parent of one rank, which says how that ended.
 
 ::
 
@@ -117,8 +117,8 @@ class Guard:
 
     def _listen(self, timeout: float = LOOK) -> None:
         """Wait for words of the rank, of rank 0, or for a signal."""
-        ready: list[Any]
-        ready, _, _ = select.select([self._wakeup, *self._heard], [], [], timeout)
+        watched: list[Any] = [self._wakeup, *self._heard]
+        ready, _, _ = select.select(watched, [], [], timeout)
         for one in ready:
             if one == self._wakeup:
                 os.read(self._wakeup, 4096)

@@ -1,4 +1,4 @@
-"""A rank's side: introduces its guard to rank 0, and says when it leaves."""
+"""What a rank tells its guard."""
 
 from __future__ import annotations
 
@@ -108,5 +108,5 @@ def _forget_shared_memory() -> None:
         maps = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return
-    for name in {line.split()[-1] for line in maps if "/dev/shm/mpich_shm_" in line and not line.endswith("(deleted)")}:  # noqa: S108
+    for name in {line.split()[-1] for line in maps if "/mpich_shm_" in line and not line.endswith("(deleted)")}:
         Path(name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -342,8 +343,7 @@ def test_nobody_outlives_the_master_or_mpiexec(mpiexec: Mpiexec, whom: str) -> N
 
 def child_of(pid: int) -> int:
     """The only child of a process."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        (child,) = file.read().split()
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
 
 
