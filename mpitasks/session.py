@@ -122,11 +122,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
     chosen = _choose(backend, slaves)
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    if chosen == "mpi":
-        return _run_mpi(main, args, asked)
-    if chosen == "threads":
-        return _run_threads(main, args, slaves, asked)
-    return _run_farm(InlineMaster(), main, args, asked, _log_stuck)
+    return _run_chosen(chosen, main, args, slaves, asked)
 
 
 def is_master() -> bool:
@@ -221,6 +217,15 @@ def _refuse_what_is_no_script() -> None:
 
 
 # ---------------------------------------------------------------- in this process
+
+
+def _run_chosen(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
+    """Run main in this process, which is all of it, or rank 0, or a slave."""
+    if chosen == "mpi":
+        return _run_mpi(main, args, asked)
+    if chosen == "threads":
+        return _run_threads(main, args, slaves, asked)
+    return _run_farm(InlineMaster(), main, args, asked, _log_stuck)
 
 
 class _Asked(NamedTuple):
