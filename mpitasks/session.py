@@ -417,6 +417,7 @@ def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], a
 
 def _end_mpi(master: Master, error: BaseException | None = None) -> None:
     """End MPI, or see to it that this process ends without."""
+    link.end()
     if master.has_lost_slaves:
         guard.mpi_is_over()
         departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
@@ -460,6 +461,10 @@ def _serve(slave: Slave) -> NoReturn:
         try:
             slave.serve()
         except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
+            if link.is_guarded():  # the others go on
+                traceback.print_exception(error)
+                output.flush()
+                os._exit(1)
             _abort(error, {})
     _join_threads()
     _leave_tidily()

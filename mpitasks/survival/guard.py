@@ -258,7 +258,8 @@ def main(command: list[str]) -> None:
 
 def _become(command: list[str], pipe: socket.socket, guard: int) -> None:
     """Be the rank: it ends with this guard, whatever ends that."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guard:
         os._exit(1)
     os.environ[PIPE] = str(pipe.fileno())

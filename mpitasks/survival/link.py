@@ -25,7 +25,9 @@ END_WITHIN = 30.0
 _pipe: list[socket.socket] = []
 """To the guard of this process, once that is used."""
 _watches: list[Watch] = []
-"""Of rank 0: its connections are open for as long as the process lives."""
+"""Of rank 0."""
+_ended: list[Watch] = []
+"""The same, later: to the guards, the end of their connections is the end of rank 0."""
 
 
 def open_pipe() -> None:
@@ -35,6 +37,18 @@ def open_pipe() -> None:
         os.set_inheritable(int(number), False)  # noqa: FBT003  it takes no keyword
         _pipe.append(socket.socket(fileno=int(number)))
         os.register_at_fork(after_in_child=_pipe.clear)
+
+
+def is_guarded() -> bool:
+    """Whether this rank has a guard, so that it may end by itself and others hear of it."""
+    return bool(_pipe)
+
+
+def end() -> None:
+    """Nobody wants to hear of deaths any more."""
+    while _watches:
+        _ended.append(_watches.pop())
+        _ended[-1].close()
 
 
 def begun() -> None:
