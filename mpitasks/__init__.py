@@ -8,6 +8,7 @@ from .callables import submit
 from .context import Context, current
 from .errors import (
     DependencyFailed,
+    Drained,
     DuplicateTask,
     EncodeError,
     FarmBroken,
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "DependencyFailed",
     "Done",
+    "Drained",
     "DuplicateTask",
     "EncodeError",
     "Executor",

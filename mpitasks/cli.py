@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from . import launch, profiles
+from . import launch, profiles, walltime
 from .command_line import number_of
 from .errors import MpiTasksError
 from .journal import choice
@@ -23,13 +23,26 @@ examples:
   python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
   python -m mpitasks --journal run.jrnl app.py keep what calls return, and don't run them again next time
   python -m mpitasks --survive -n 8 app.py     go on when slaves die
+  python -m mpitasks --journal run.jrnl --walltime 55m app.py
+                                               hand out nothing more after 55 minutes; the same again goes on
   python -m mpitasks journal run.jrnl          list what a journal holds
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
-The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C and SIGTERM end the run in order: queued calls are
-cancelled, running ones get run(grace=...) seconds; the exit code is then 130 or 143.
+The mpiexec used is the one that belongs to the installed mpi4py. Ctrl-C, SIGTERM and SIGUSR1 end the run in order: queued
+calls are cancelled, running ones get run(grace=...) seconds.
+
+exit codes:
+  0        complete: main returned, and every failed call was asked for
+  1        main raised, or a call failed and nobody asked for its result
+  n        main or the script called sys.exit(n)
+  75       interrupted: SIGUSR1 came, or the walltime is over; with a journal, run the same again
+  70       unknown: mpiexec says that all is well, and rank 0 never said how the run ended
+  130 143  Ctrl-C, SIGTERM
 """
+
+_WITH_VALUE = (["-n"], ["--journal"], ["--walltime"], ["--restarts"])
+"""Options that take the next word."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
     _note_wishes(given)
     try:
-        return _start(program, given.n)
+        return _start(program, given.n, given.restarts)
     except MpiTasksError as error:
         print(f"mpitasks: {error}", file=sys.stderr)
         return 1
@@ -66,6 +79,8 @@ def _note_wishes(given: argparse.Namespace) -> None:
         os.environ[profiles.FOLDER] = str(given.profile.absolute())
     if given.journal:
         os.environ[choice.FILE] = str(given.journal.absolute())
+    if given.walltime:
+        os.environ[walltime.VARIABLE] = given.walltime
     if given.survive:
         if launch.promised_size() is not None:
             _parser().error("--survive is for who starts mpiexec, and this is one of its ranks already")
@@ -75,7 +90,8 @@ def _note_wishes(given: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
-        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--survive] (app.py | -m MODULE) [arguments]\n"
+        usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
+        "                          [--restarts N] [--survive] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
@@ -110,29 +126,53 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
         f"{profiles.USUAL_FOLDER}/, or with an equals sign into another folder",
     )
     parser.add_argument(
-        "--journal",
-        type=Path,
-        metavar="FILE",
-        help="keep what calls return in this file, and don't run again what is there: for runs that may be cut off",
-    )
-    parser.add_argument(
         "--survive",
         action="store_true",
         help="go on when slaves die: their calls run elsewhere; a call of which 3 slaves die fails with SlaveLost",
     )
 
 
+def _add_ends(parser: argparse.ArgumentParser) -> None:
+    """What a run that may be cut off needs."""
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="keep what calls return in this file, and don't run again what is there: for runs that may be cut off",
+    )
+    parser.add_argument(
+        "--walltime",
+        type=_walltime,
+        metavar="TIME",
+        help="hand out nothing more after this time, such as 90s, 55m, 1h30m, 2d or 1:30:00, and end with exit code 75",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=partial(number_of, "restarts"),
+        default=0,
+        metavar="N",
+        help="with a journal: if the run is cut off, or its walltime is over, begin it again, up to N times",
+    )
+
+
+def _walltime(text: str) -> str:
+    try:
+        return walltime.checked(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _with_folder(arguments: Sequence[str]) -> list[str]:
     """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
     words: list[str] = []
     for place, word in enumerate(arguments):
-        if word == "-m" or not (word.startswith("-") or words[-1:] in (["-n"], ["--journal"])):
+        if word == "-m" or not (word.startswith("-") or words[-1:] in _WITH_VALUE):
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)
     return words
 
 
-def _start(program: list[str], ranks: int | None) -> int:
+def _start(program: list[str], ranks: int | None, restarts: int) -> int:
     """Start the program under mpiexec; inside a job, be one of its ranks."""
     if launch.promised_size() is not None:
         return _be_a_rank(program)
@@ -142,7 +182,7 @@ def _start(program: list[str], ranks: int | None) -> int:
             file=sys.stderr,
         )
         return 2
-    return launch.start(program, ranks or max(2, launch.usable_cores()))
+    return launch.start(program, ranks or max(2, launch.usable_cores()), restarts=restarts)
 
 
 def _be_a_rank(program: list[str]) -> int:

@@ -23,11 +23,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import MpiTasksError
 
+CONTROL = "MPITASKS_CONTROL"
+"""Environment variable: the folder that `python -m mpitasks` has made."""
 SOCKET, RUN = "control", "rank0"
 """Files in the folder: the socket; what the run says of itself."""
 TALK_AT_MOST = 5.0
@@ -60,11 +63,21 @@ class Run(NamedTuple):
 # ---------------------------------------------------------------- on rank 0
 
 
+@cache
+def given() -> Path | None:
+    """The folder that `python -m mpitasks` has made for this rank, if it is there: on another host, it is not.
+
+    Looked up once: programs that a task starts are not to say anything there.
+    """
+    name = os.environ.pop(CONTROL, "")
+    return Path(name) if name and Path(name).is_dir() else None
+
+
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A folder for a run that nobody has given one; gone after it, and so are those of runs that were killed."""
     for folder, facts in _described():
-        if facts["pid"] == _starter(folder) and not _is_alive(folder):
+        if facts["pid"] == _starter(folder) and not is_alive(folder):
             shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix(), ignore_cleanup_errors=True) as name:  # its mode is 0700
         yield Path(name)
@@ -85,7 +98,7 @@ def serve(folder: Path, commands: Commands, **facts: object) -> Iterator[None]:
         facts: What is to be written into the file beside the socket, too.
     """
     with _listening(folder) as listener:
-        _describe(folder, facts)
+        describe(folder, facts)
         ours, its = socket.socketpair()
         thread = threading.Thread(target=_answer_all, args=(listener, its, commands), name="mpitasks-control", daemon=True)
         thread.start()
@@ -112,7 +125,8 @@ def _listening(folder: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-def _describe(folder: Path, facts: Mapping[str, object]) -> None:
+def describe(folder: Path, facts: Mapping[str, object]) -> None:
+    """Say which run this is, and where."""
     said = {"host": socket.gethostname(), "pid": os.getpid(), "command": sys.argv, "since": time.time(), **facts}
     draft = folder / "draft"
     draft.write_text(json.dumps(said))
@@ -172,7 +186,7 @@ def running() -> list[Run]:
     runs = [
         Run(facts["pid"], _starter(folder), folder, facts["command"], facts["since"])
         for folder, facts in _described()
-        if _is_alive(folder)
+        if is_alive(folder)
     ]
     return sorted(runs, key=lambda run: run.since)
 
@@ -238,7 +252,7 @@ def _asked(folder: Path, command: str, timeout: float) -> bytes:
 
 def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folders of this user in which a run says what it is. It may be gone."""
-    for file in Path(tempfile.gettempdir()).glob(f"mpitasks-*/{RUN}"):
+    for file in Path(tempfile.gettempdir()).glob(f"mpitasks-[0-9]*-*/{RUN}"):
         with suppress(OSError, ValueError):  # it goes right now, or is another user's
             facts = json.loads(file.read_text())
             if file.parent.stat().st_uid == os.geteuid() and facts["host"] == socket.gethostname():
@@ -250,7 +264,7 @@ def _starter(folder: Path) -> int:
     return int(folder.name.split("-")[1])
 
 
-def _is_alive(folder: Path) -> bool:
+def is_alive(folder: Path) -> bool:
     """Whether somebody has the socket open; not whether it answers."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer, _address(folder / SOCKET) as address:

@@ -20,11 +20,13 @@
     └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
 
     Terminated              SIGTERM came: ends main                    (a SystemExit)
+    Drained                 the walltime is over: ends main            (a SystemExit)
     RemoteTraceback         never raised: the __cause__ that carries a slave's traceback text
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from concurrent.futures import BrokenExecutor
@@ -114,6 +116,13 @@ class Terminated(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
+
+
+class Drained(SystemExit):
+    """The walltime is over, or SIGUSR1 came, so that nothing more is handed out; ends main as `sys.exit(75)` would."""
+
+    def __init__(self) -> None:
+        super().__init__(os.EX_TEMPFAIL)
 
 
 class RemoteTraceback(Exception):

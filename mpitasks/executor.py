@@ -28,7 +28,7 @@ from weakref import WeakValueDictionary
 
 from .callables import name_of
 from .core.calls import PLAIN
-from .errors import FarmBroken, InitializerFailed, ResultTimeout, Terminated
+from .errors import Drained, FarmBroken, InitializerFailed, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
 from .options import Plan, Setup
@@ -170,7 +170,7 @@ class Executor(concurrent.futures.Executor):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        interrupted = isinstance(exc_val, KeyboardInterrupt | Terminated)
+        interrupted = isinstance(exc_val, KeyboardInterrupt | Terminated | Drained)
         self.shutdown(wait=not interrupted, cancel_futures=interrupted)
 
     # ---------------------------------------------------------------- submitting

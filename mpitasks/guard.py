@@ -7,13 +7,16 @@ the others wait for it in MPI_Init for ever; if it raises later, in MPI_Finalize
 from __future__ import annotations
 
 import atexit
+import ctypes
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 
-from . import handshake, launch, output
+from . import control, ending, handshake, launch, output
+from .ending import End
 from .errors import StartError
 from .survival import link
 
@@ -24,8 +27,10 @@ _state = {"run has begun": False, "MPI is over": False}
 
 def watch() -> None:
     """Guard this process, if it may be one rank of several; not the programs that a task starts, or its forks."""
-    if launch.may_be_one_of_many() and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
+    is_rank = launch.may_be_one_of_many() or control.given() is not None
+    if is_rank and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
         sys.excepthook = _after(sys.excepthook)
+        atexit.register(_end)  # runs after all that is registered later
         atexit.register(_leave)
         link.open_pipe()
 
@@ -50,6 +55,8 @@ def _after(show: _Hook) -> _Hook:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         show(kind, error, traceback)
+        if ending.said() is None:
+            ending.tell(End(1, kind.__name__))
         abort()
 
     return hook
@@ -61,7 +68,8 @@ def abort() -> None:
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
         output.flush()
-        launch.tell_code(1)
+        if ending.said() is None:
+            ending.tell(End(1, "a rank failed"))
         time.sleep(launch.LAST_WORDS)
         MPI.COMM_WORLD.Abort(1)
 
@@ -76,6 +84,21 @@ def _leave() -> None:
             print(f"mpitasks: {problem}", file=sys.stderr)
     if os.environ.get(launch.RANK) == str(os.getpid()):
         link.leaving()
+
+
+def _end() -> None:
+    """This process is about to end by itself."""
+    if os.environ.get(launch.RANK) != str(os.getpid()) or not launch.may_be_rank_0():
+        return
+    ending.tell_left()
+    end = None if _state["MPI is over"] else ending.said()
+    if end is None or not end.stands or end.code in (0, ending.INTERRUPTED) or control.given() is not None:
+        return
+    # Failures that nobody asked for, under a bare mpiexec: nothing else can change the exit code of a script that goes on
+    # after run(). Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor.
+    logging.shutdown()
+    output.flush()
+    ctypes.PyDLL(None).exit(end.code)
 
 
 def _has_others() -> bool:

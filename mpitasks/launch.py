@@ -3,10 +3,11 @@
 ::
 
     python -m mpitasks -n 4 app.py ──► mpiexec -n 4 python app.py ──► rank 0 writes its pid into the control folder
-             │ Ctrl-C, SIGTERM                                          ▲
-             └──────────────────────── the same signal ─────────────────┘
+             │ Ctrl-C, SIGTERM                                          ▲  and how the run has ended
+             ├──────────────────────── the same signal ─────────────────┤
+             └ SIGUSR1 ─────────────── "drain", to its control socket ──┘
 
-The signal goes to rank 0 alone, which ends the run in order; mpiexec itself is ended only if that takes too long. Open
+A signal goes to rank 0 alone, which ends the run in order; mpiexec itself is ended only if that takes too long. Open
 MPI's mpiexec kills all ranks within half a second of a SIGTERM, so it must not get one first.
 """
 
@@ -26,16 +27,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from . import profiles
+from . import control, ending, profiles, walltime
+from .control import CONTROL, NoAnswer
 from .errors import StartError
 from .journal import choice
 
-CONTROL = "MPITASKS_CONTROL"
-"""Environment variable: the folder in which rank 0 says where it is."""
-CODE = "code"
-"""File in that folder: the exit code of a job that rank 0 aborts."""
+RESTARTS = "MPITASKS_RESTARTS"
+"""Environment variable: whether the run is begun again when it was interrupted, so that it must have a journal."""
 SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
 """Environment variable: where Open MPI's mpiexec keeps its session. In the folder that all share, 1 start in 2,800 failed
 beside other starts ("listener thread failed to start"), and in folders of their own none of 10,000."""
@@ -54,6 +54,8 @@ _SURVIVAL = {"Open MPI": ["--with-ft", "ulfm"], "MPICH": ["-disable-auto-cleanup
 """What mpiexec is told, so that it lets the other ranks live."""
 _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
+_ANSWERS = 2.0
+"""Seconds that rank 0 gets to answer before it is asked again."""
 
 
 class Library(NamedTuple):
@@ -115,6 +117,12 @@ def may_be_one_of_many() -> bool:
     return promised_size() is not None or ("PMIX_RANK" in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ)
 
 
+def may_be_rank_0() -> bool:
+    """Whether no launcher has told this process that it is another rank."""
+    ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
+
+
 def orphan_watch() -> Callable[[], bool]:
     """A function that says whether the launcher of this rank has died since; Open MPI's ranks outlive a killed mpiexec."""
     launcher = os.getppid()
@@ -126,12 +134,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(arguments: Sequence[str], ranks: int) -> int:
+def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
     """Run `python ARGUMENTS` on that many ranks, and return the exit code.
 
     Args:
         arguments: As after `python`.
         ranks: The master and the slaves.
+        restarts: How often to do it again, if it was interrupted.
 
     Raises:
         StartError: No mpiexec fits.
@@ -143,10 +152,25 @@ def start(arguments: Sequence[str], ranks: int) -> int:
     for line in why:
         print(f"mpitasks: {line}", file=sys.stderr)
     command = [mpiexec, *flags, "-n", str(ranks), *guard, sys.executable, *arguments]
-    with _profiles_added_up(), tempfile.TemporaryDirectory(prefix="mpitasks-") as control:
-        inherited = {name: value for name, value in os.environ.items() if name != RANK}
-        environment = {SESSIONS: control, **inherited, **variables, CONTROL: control, STARTED: str(ranks)}
-        return _Minder(Path(control)).run(command, environment)
+    inherited = {name: value for name, value in os.environ.items() if name not in (RANK, CONTROL)}
+    environment = {**inherited, **variables, STARTED: str(ranks)}
+    if restarts:
+        environment[RESTARTS] = str(restarts)
+    with _profiles_added_up():
+        while True:
+            code, again = _run_once(command, environment)
+            if not (again and restarts):
+                return code
+            restarts -= 1
+            print(f"mpitasks: {again}; it begins again, and may do so {restarts} times more", file=sys.stderr)
+
+
+def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run mpiexec; the exit code, and why the same once more may come further, if it may."""
+    with tempfile.TemporaryDirectory(prefix=control.prefix(), ignore_cleanup_errors=True) as name:
+        minder = _Minder(Path(name))
+        code = minder.run(command, {SESSIONS: name, **environment, CONTROL: name})
+        return code, minder.why_again(code)
 
 
 def _survive(library: Library, flags: list[str], why: list[str]) -> list[str]:
@@ -179,16 +203,6 @@ def _profiles_added_up() -> AbstractContextManager[None]:
         msg = f"no folder for profiles can be made at {str(folder)!r}: {error}; give another: --profile=FOLDER"
         raise StartError(msg) from error
     return profiles.added_up(folder)
-
-
-def say_where(grace: float) -> None:
-    """On rank 0: let the process that started mpiexec know whom to send signals to."""
-    control = os.environ.get(CONTROL)
-    if control and Path(control).is_dir():
-        said = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "grace": grace})
-        draft = Path(control) / "draft"
-        draft.write_text(said)
-        draft.replace(Path(control) / "rank0")
 
 
 # ---------------------------------------------------------------- which mpiexec
@@ -262,7 +276,8 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
     if ranks > usable_cores() and not any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")):
         flags = ["--map-by", ":OVERSUBSCRIBE"]
         why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
-    for name, wanted in ((profiles.FOLDER, profiles.wanted_in()), (choice.FILE, choice.wanted())):
+    names = {profiles.FOLDER: profiles.wanted_in(), choice.FILE: choice.wanted(), walltime.VARIABLE: walltime.wanted()}
+    for name, wanted in names.items():
         if wanted:
             flags += ["-x", name]
             why.append(f"mpiexec gets -x {name}, so that ranks on other hosts hear of it")
@@ -270,14 +285,6 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
 
 
 # ---------------------------------------------------------------- minding it
-
-
-def tell_code(code: int) -> None:
-    """Write down with which code rank 0 is about to abort the job, for who has started mpiexec."""
-    control = os.environ.get(CONTROL)
-    if control:
-        with suppress(OSError):  # another host, or a full disk: then mpiexec's own code has to do
-            (Path(control) / CODE).write_text(str(code))
 
 
 class _Minder:
@@ -288,30 +295,31 @@ class _Minder:
         self._signal: int | None = None
         self._count = 0
         self._patience = 0.0
+        self._drains = self._has_drained = self._has_complained = False
 
     def run(self, command: list[str], environment: dict[str, str]) -> int:
-        """Run mpiexec; its exit code, or 128 + the signal that ended the run."""
+        """Run mpiexec; the exit code of the run, or 128 + the signal that ended it."""
         with self._handling():
             # In a session of its own: the terminal's Ctrl-C must reach this process alone.
             child = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  our own command
             code = self._mind(child)
+            self._await_rank_0()
         if self._signal is not None and code != 0:
             return 128 + self._signal
-        return self._told_before(code if code >= 0 else 128 - code)
+        return ending.code_of(code, self._control)
 
-    def _told_before(self, code: int) -> int:
-        """The code with which rank 0 ended the job, if it said so.
-
-        Where ranks have died, mpiexec's own means little, and Open MPI's crashes after an abort now and then.
-        """
-        try:
-            return int((self._control / CODE).read_text())
-        except (OSError, ValueError):
-            return code
+    def why_again(self, code: int) -> str:
+        """Why the same run once more may come further; empty: it won't, or the user has ended it."""
+        end = ending.read(self._control)
+        if self._signal is not None or self._drains or (end is None and ending.has_left(self._control)):
+            return ""
+        if end is None:
+            return f"the run was cut off (exit code {code})"
+        return f"the run was interrupted: {end.why}" if end.again else ""
 
     @contextmanager
     def _handling(self) -> Iterator[None]:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         before = [signal.signal(number, self._note) for number in numbers]
         try:
             yield
@@ -320,6 +328,9 @@ class _Minder:
                 signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self._drains = True
+            return
         self._signal = signal.SIGTERM if number == signal.SIGHUP else number
         self._count += 1
 
@@ -332,6 +343,8 @@ class _Minder:
                 return child.wait(0.05)
             except subprocess.TimeoutExpired:
                 pass
+            if self._drains and not self._has_drained and self._drain():
+                until = time.monotonic() + self._patience
             if self._count > asked:
                 asked = self._count
                 told = asked == 1 and self._tell_rank_0()
@@ -339,13 +352,26 @@ class _Minder:
             if time.monotonic() > until:
                 return self._end(child)
 
+    def _drain(self) -> bool:
+        """Have rank 0 hand out nothing more; False if it does not answer yet."""
+        said = self._rank_0()
+        if said is None:
+            return False
+        try:
+            control.ask(self._control, "drain", _ANSWERS)
+        except NoAnswer as error:
+            if not self._has_complained:
+                self._has_complained = True
+                print(f"mpitasks: SIGUSR1 has come, and waits: {error}", file=sys.stderr)
+            return False
+        self._has_drained = True
+        self._patience = 2 * said["grace"] + 2 * _SLACK  # it ends by itself earlier
+        return True
+
     def _tell_rank_0(self) -> bool:
         """Hand the signal to rank 0; False if it can't be reached from here."""
-        try:
-            said = json.loads((self._control / "rank0").read_text())
-        except (OSError, ValueError):
-            return False
-        if said["host"] != socket.gethostname() or self._signal is None:
+        said = self._rank_0()
+        if said is None or self._signal is None:
             return False
         try:
             os.kill(said["pid"], self._signal)
@@ -353,6 +379,24 @@ class _Minder:
             return False
         self._patience = 2 * said["grace"] + _SLACK
         return True
+
+    def _rank_0(self) -> dict[str, Any] | None:
+        """What rank 0 says of itself; None: nothing yet, or it is on another host."""
+        try:
+            said: dict[str, Any] = json.loads((self._control / control.RUN).read_text())
+        except (OSError, ValueError):
+            return None
+        return said if said["host"] == socket.gethostname() else None
+
+    def _await_rank_0(self) -> None:
+        """Wait until rank 0 has gone, and with it its lock on the journal: it may outlive an mpiexec that was killed."""
+        said = self._rank_0()
+        until = time.monotonic() + _SLACK
+        while said is not None and control.is_alive(self._control):
+            if time.monotonic() > until:
+                with suppress(ProcessLookupError):
+                    os.kill(said["pid"], signal.SIGKILL)
+            time.sleep(0.02)
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:
         """End mpiexec, which ends the ranks."""

@@ -5,8 +5,9 @@
     every rank ── run(main) ─┬─ rank 0: Master, main(...), the end, main's value
                              └─ others: Slave.serve(), exit code 0, never back
 
-The end, when main returned: all calls end, the slaves leave, MPI is finalized. When main raised or a signal came: what is
-queued is cancelled, what runs has `grace` seconds, then the slaves leave; if one can't, the job is aborted.
+The end, when main returned: all calls end, the slaves leave, MPI is finalized. When main raised, a signal came or the
+walltime is over: what is queued is cancelled, what runs has `grace` seconds, then the slaves leave; if one can't, the job is
+aborted.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from inspect import iscoroutine
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import farm, futures, guard, handshake, launch, output, profiles
+from . import control, ending, farm, futures, guard, handshake, launch, output, profiles, walltime
 from .context import inside_a_call
-from .errors import StartError
+from .ending import End
+from .errors import Drained, FarmBroken, StartError, Terminated
 from .ids import MASTER
-from .journal import choice
+from .journal import choice, records
 from .runtime import backoff, logs, stacks
+from .runtime.clock import Clock
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
@@ -56,7 +59,7 @@ GOODBYE = 30.0
 THREADS_AT_MOST = 5.0
 """Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
 
-_LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM)
+_LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _GiveUp = Callable[[BaseException | None, dict[int, str]], None]
 _logger = logging.getLogger("mpitasks")
 _ended_under_mpi: list[str] = []
@@ -105,9 +108,8 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         backend: "mpi"; "inline": calls run here, inside `delay`; "threads": slaves are threads, for tests; "auto": MPI where
             there is more than one rank, else inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
-        grace: Seconds that running calls get when main fails, or a signal comes.
-        strikes: Where ranks may die: how many slaves may die of one call before it fails with `SlaveLost`. With 1, no call
-            of a dead slave runs again.
+        grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
+        strikes: Where ranks may die: after how many dead slaves a call fails with `SlaveLost`; with 1, none runs again.
 
     Returns:
         What main returned.
@@ -118,11 +120,10 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
     _refuse_what_is_no_main(main)
-    asked = _asked(grace, journal, strikes)
     chosen = _choose(backend, slaves)
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    return _run_chosen(chosen, main, args, slaves, asked)
+    return _run_chosen(chosen, main, args, slaves, _asked(grace, choice.chosen(journal), strikes))
 
 
 def is_master() -> bool:
@@ -130,8 +131,7 @@ def is_master() -> bool:
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
         return bool(mpi.COMM_WORLD.Get_rank() == 0)
-    ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"
+    return launch.may_be_rank_0()
 
 
 # ---------------------------------------------------------------- which backend
@@ -225,7 +225,7 @@ def _run_chosen(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slav
         return _run_mpi(main, args, asked)
     if chosen == "threads":
         return _run_threads(main, args, slaves, asked)
-    return _run_farm(InlineMaster(), main, args, asked, _log_stuck)
+    return _run_inline(main, args, asked)
 
 
 class _Asked(NamedTuple):
@@ -236,13 +236,27 @@ class _Asked(NamedTuple):
     journal: Path | None
     strikes: int
     """How many slaves may die of one call."""
+    limit: walltime.Limit | None = None
+    """When to end, if that is known."""
 
 
-def _asked(grace: float, journal: choice.Named | None, strikes: int) -> _Asked:
+def _asked(grace: float, journal: Path | None, strikes: int) -> _Asked:
+    """The same, with what the environment says.
+
+    Raises:
+        StartError: It does not go together.
+        ValueError: The walltime is none, or `strikes` is below 1.
+    """
     if strikes < 1:
         msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
         raise ValueError(msg)
-    return _Asked(grace, choice.chosen(journal), strikes)
+    restarts = os.environ.pop(launch.RESTARTS, "")
+    if not is_master():
+        return _Asked(grace, journal, strikes)
+    if restarts and journal is None:
+        msg = "--restarts without a journal would begin anew each time: add --journal FILE, or run(main, journal=...)"
+        raise StartError(msg)
+    return _Asked(grace, journal, strikes, walltime.chosen(grace, keeps=journal is not None))
 
 
 def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
@@ -261,21 +275,49 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         collecting_less_often(),
         logs.records_with_rank(0),
         master.interrupts.installed(),
+        _in_time(master, asked, give_up),
     ):
         try:
             _open_journal(master, asked.journal)
             value = profiles.call_main(_call_main, main, args)
             master.finish()
         except BaseException as error:
-            try:
-                _say_cancelled(error, master.abandon(asked.grace))
-                _let_go(master, error, give_up)
-            except BaseException:  # noqa: BLE001  a second signal, or a broken farm: at once
-                master.end_journal(_why(error))
-                give_up(error, master.busy_ranks())
+            _end_early(master, _meant(master, error), asked.grace, give_up)
+            if isinstance(error, FarmBroken) and master.interrupts.was_told:
+                raise Drained from error
             raise
         _let_go(master, None, give_up)
     return value
+
+
+def _end_early(master: Master, error: BaseException, grace: float, give_up: _GiveUp) -> None:
+    """Main has raised: end what runs, in order if there is time."""
+    try:
+        _say_cancelled(master, error, master.abandon(grace))
+        _let_go(master, error, give_up)
+    except BaseException:  # noqa: BLE001  a second signal, or a broken farm: at once
+        _note_end(master, error, 0)
+        give_up(error, master.busy_ranks())
+
+
+def _meant(master: Master, error: BaseException) -> BaseException:
+    """Why main has ended: after a drain, its clean-up may have waited in vain."""
+    return Drained() if isinstance(error, FarmBroken) and master.interrupts.was_told else error
+
+
+def _in_time(master: Master, asked: _Asked, give_up: _GiveUp) -> AbstractContextManager[None]:
+    """Within, the run ends when its time is over."""
+    if asked.limit is None and isinstance(master, InlineMaster):
+        return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
+
+    def too_late() -> None:
+        if give_up is _abort:  # elsewhere, main's thread can't be ended without the whole process
+            print("mpitasks: main does not end although the time is over; the job is aborted", file=sys.stderr)
+            _note_end(master, Drained(), 0)
+            give_up(Drained(), master.busy_ranks())
+
+    at, why = asked.limit or (None, "")
+    return Clock(master.interrupts, asked.grace, too_late).running(at, why)
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -286,9 +328,26 @@ def _open_journal(master: Master, path: Path | None) -> None:
             print(f"mpitasks: {count} outcome{'s'[: count > 1]} of earlier runs in {path}", file=sys.stderr)
 
 
-def _why(error: BaseException | None) -> str:
-    """How main has ended, in a line; empty if it returned."""
-    return "" if error is None else f"{type(error).__name__}: {error}"[:500]
+def _note_end(master: Master, error: BaseException | None, unretrieved: int, stuck: str = "") -> None:
+    """Write down how the run has ended: in the journal, and for whoever has started it.
+
+    Args:
+        master: The farm.
+        error: What main raised.
+        unretrieved: Failures that nobody asked for.
+        stuck: What is wrong beside that.
+    """
+    is_drained = isinstance(error, Drained)
+    why = stuck
+    if error is not None:
+        why = master.interrupts.draining if is_drained else f"{type(error).__name__}: {error}"[:500]
+    interrupted = isinstance(error, Drained | Terminated | KeyboardInterrupt)
+    kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
+    master.end_journal(kind, why)
+    code = _code_of(error) if error is not None else int(bool(unretrieved or stuck))
+    # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
+    again = why == walltime.OVER if is_drained else isinstance(error, Terminated)
+    ending.tell(End(code, why, stands=error is None or is_drained, again=again))
 
 
 def _profiles_added_up() -> AbstractContextManager[None]:
@@ -300,8 +359,7 @@ def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> No
     """Let the slaves leave, and sum up."""
     stuck = master.busy_ranks()
     left = master.close(GOODBYE)
-    master.end_journal(_why(error) or ("slaves did not leave" if stuck or left else ""))
-    _summarize()
+    _note_end(master, error, _summarize(error), "slaves did not leave" if stuck or left else "")
     if stuck or left:
         give_up(error, stuck or dict.fromkeys(left, "?"))
 
@@ -310,6 +368,13 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
     """Threads can't be ended from outside."""
     for rank, name in stuck.items():
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
+
+
+def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
+    """Run main and the calls in this thread."""
+    master = InlineMaster()
+    with _answering(master, asked) if control.given() else nullcontext():
+        return _run_farm(master, main, args, asked, _log_stuck)
 
 
 def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
@@ -340,18 +405,38 @@ def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     return cast("T", asyncio.run(value)) if iscoroutine(value) else value
 
 
-def _say_cancelled(error: BaseException, cancelled: int) -> None:
+def _say_cancelled(master: Master, error: BaseException, cancelled: int) -> None:
     """One line where calls were lost on purpose."""
-    if cancelled:
+    if isinstance(error, Drained):
+        print(f"mpitasks: interrupted: {master.interrupts.draining}; {_balance(master)}", file=sys.stderr)
+    elif cancelled:
         lost = "1 call that had not begun is" if cancelled == 1 else f"{cancelled} calls that had not begun are"
         print(f"mpitasks: main ended by {type(error).__name__}; {lost} cancelled", file=sys.stderr)
 
 
-def _summarize() -> None:
-    """Log how many failures nobody has asked for."""
+def _balance(master: Master) -> str:
+    """What a drained run leaves to the next."""
+    left = "1 call is left" if master.left == 1 else f"{master.left} calls are left"
+    kept = master.kept
+    if kept is None:
+        return f"{left}, and nothing is kept, as there is no journal: --journal FILE"
+    return f"{left}, {kept} outcome{'s are' if kept != 1 else ' is'} in the journal: run the same again"
+
+
+def _summarize(error: BaseException | None) -> int:
+    """Log how many failures nobody has asked for, and return it."""
+    if isinstance(error, Drained):
+        return 0  # nobody could ask, and they run again
     count = futures.report_unretrieved()
     if count:
-        _logger.error("%d failed call%s of this run: nobody asked for the result", count, "" if count == 1 else "s")
+        code = "; the exit code is 1" if error is None and _gives_code() else ""
+        _logger.error("%d failed call%s of this run: nobody asked for the result%s", count, "s"[: count > 1], code)
+    return count
+
+
+def _gives_code() -> bool:
+    """Whether the run decides on the exit code: where ranks were started for it."""
+    return control.given() is not None or launch.may_be_one_of_many()
 
 
 # ---------------------------------------------------------------- under MPI
@@ -378,9 +463,19 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     survivors = transport.survivors = Survivors.of(comm, link.suspect_with(watch))
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, lambda: is_orphan() or (survivors is not None and MASTER in survivors.failed)))
-    launch.say_where(asked.grace)
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
-    return _run_rank_0(master, main, args, asked)
+    with _answering(master, asked):
+        return _run_rank_0(master, main, args, asked)
+
+
+@contextmanager
+def _answering(master: Master, asked: _Asked) -> Iterator[None]:
+    """Within, other processes may ask this run for what it can do."""
+    commands: dict[str, Callable[[], Any]] = {"drain": lambda: master.interrupts.drain("SIGUSR1")}
+    with ExitStack() as stack:
+        folder = control.given() or stack.enter_context(control.own_folder())
+        stack.enter_context(control.serve(folder, commands, grace=asked.grace))
+        yield
 
 
 def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
@@ -444,7 +539,8 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
         print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
     code = (error and _code_of(error)) or 1
     _leave_tidily()
-    launch.tell_code(code)
+    if ending.said() is None:  # a slave's loop has failed
+        ending.tell(End(code, "a rank failed"))
     time.sleep(launch.LAST_WORDS)
     MPI.COMM_WORLD.Abort(code)
     os._exit(1)
@@ -490,6 +586,7 @@ def _restore_signals() -> None:
     """In a child that a task has forked: there, signals mean what they always mean."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     _release_signals()
 
 
@@ -510,6 +607,8 @@ def _leave_tidily() -> None:
 
 def _finalize() -> None:
     """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
     link.leaving(link.END_WITHIN)  # if somebody dies now, this waits for ever

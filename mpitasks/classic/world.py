@@ -20,7 +20,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-from .. import guard, launch, output
+from .. import control, guard, launch, output
 from ..errors import StartError
 from ..ids import MASTER, Rank
 from ..runtime.interrupts import Interrupts
@@ -99,7 +99,8 @@ def _endpoint() -> Endpoint:
     interrupts = Interrupts()
     made = Endpoint(_transport(), _sources, is_orphan=launch.orphan_watch(), check=interrupts.check)
     _take_signals(interrupts)
-    launch.say_where(GRACE)
+    if folder := control.given():
+        control.describe(folder, {"grace": GRACE})
     atexit.register(_let_go, made, interrupts, os.getpid())
     return made
 

@@ -75,8 +75,15 @@ class Backlog:
 
     def take(self, most: int, most_bytes: int) -> list[Call]:
         """Remove and return the next calls, at least one if one waits, and no more than asked for."""
+        calls = self.calls
+        if most == 1 and self.count and not self._costly:  # most calls of milliseconds and more travel alone
+            call = calls.popleft()
+            while call.state != WAITING:
+                call = calls.popleft()
+            self.counted(-1)
+            return [call]
         taken: list[Call] = []
-        calls, size = self.calls, 0
+        size = 0
         while self._costly and len(taken) < most and size < most_bytes:
             call = heappop(self._costly)[2]
             if call.state == WAITING:
@@ -143,6 +150,9 @@ class Offers:
         self._offered: dict[Backlog, Turn] = {}
         """The call by which a backlog was offered last: a second offer of the same adds nothing to the heap."""
 
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
     def add(self, backlog: Backlog) -> None:
         """Offer the oldest call of that backlog."""
         head = backlog.head()
@@ -199,6 +209,8 @@ class Level:
 
     def fresh(self, is_loose: Callable[[Backlog], bool], is_open: Callable[[Provided], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
+        if not self._fresh and not self._behind:  # others hold all that is wanted
+            return self.plain if self.plain.count else None
         found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None
         if head is not None and (found is None or (-head.cost, head.id) < found[0]):

@@ -53,6 +53,15 @@ class Ranking:
             heappush(heap, aside)
         return found
 
+    def leads(self, queue: Queue, priority: int, turn: float) -> bool:
+        """Whether that queue, with a slave less, surely deserves one before all others, or is ahead by a turn at most."""
+        # Entries are bounds. Half a turn, so that rounding tells it from no other difference.
+        heap, mine = self._heap, (-priority, (queue.running - 1) / queue.weight, queue.served - turn / 2)
+        if not heap or heap[0] >= mine:
+            return True
+        below = heap[1:3]  # one of them is the next best
+        return heap[0][5] is queue and (not below or min(below) >= mine)
+
     def _set_back(self, entry: Entry) -> None:
         """The queue on top deserves this instead."""
         entry[5].ranked = entry

@@ -13,7 +13,7 @@ scheduler changes in this file and nowhere else; times come in as arguments, in 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import groupby, islice
@@ -133,6 +133,8 @@ class Scheduler:
         self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
+        self._ended: Slave | None = None
+        """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
         self._wanted: dict[Hashable, dict[Backlog, None]] = {}
         """Where calls wait for this resource."""
@@ -174,6 +176,7 @@ class Scheduler:
         if rank in self._slaves:
             msg = f"slave {rank} joined, but it is here already: a rank joins again only after slave_lost({rank})"
             raise ValueError(msg)
+        self._free_ended()
         self._slaves[rank] = slave = Slave(rank)
         self.tally.slaves.setdefault(rank, OfSlave())
         self._idle.add(slave)
@@ -219,22 +222,23 @@ class Scheduler:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
-        calls = {call_id: slave.window[call_id] for call_id, _ in finished}
-        took = dict(finished)
-        for call_id in calls:
-            slave.window.pop(call_id).state = ENDED
+        window, queue, took = slave.window, slave.queue, dict(finished)
+        calls = [window[call_id] for call_id in took]
+        for call in calls:
+            del window[call.id]
+            call.state = ENDED
         self.unfinished -= len(calls)
         if self._suspects.on_trial:
-            for call in calls.values():
+            for call in calls:
                 self._suspects.acquitted(call)
-        if slave.queue is not None:
-            self._learn(slave, slave.queue, took.values())
+        if queue is not None:
+            self._learn(slave, queue, took.values())
         self._progress(slave, now)
-        if not slave.window and slave.queue is not None:
-            self._freed(slave)
-        elif slave.window:
+        if window:
             self._progressed[rank] = slave
-        return list(calls.values())
+        elif queue is not None:
+            self._has_ended(slave, queue)
+        return calls
 
     def call_succeeded(self, call: Call) -> None:
         """What waited for this call may go on."""
@@ -283,6 +287,7 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         calls = {call_id: slave.window[call_id] for call_id in call_ids}
+        self._free_ended()
         slave.asked_back = False
         for call_id, call in calls.items():
             del slave.window[call_id]
@@ -302,6 +307,7 @@ class Scheduler:
             KeyError: There is no such slave; nothing was changed.
         """
         slave = self._slaves.pop(rank)
+        self._free_ended()
         calls = list(slave.window.values())
         if slave.queue is None:
             self._idle.remove(slave)
@@ -332,6 +338,7 @@ class Scheduler:
             KeyError: There is no such slave; nothing was changed.
         """
         slave = self._slaves[rank]
+        self._free_ended()
         self._now = now
         counts = self.tally.slaves[rank]
         for provided, seconds in acquired:
@@ -341,6 +348,8 @@ class Scheduler:
             count = self.tally.resource(provided)
             count.acquisitions += 1
             count.acquiring += seconds
+            if slave.window and provided == slave.resource:
+                slave.before = None  # it has begun; until its first outcome, that is still part of what its window takes
         self._reconcile(slave, list(held))
 
     # ---------------------------------------------------------------- what is there
@@ -348,7 +357,7 @@ class Scheduler:
     @property
     def has_idle(self) -> bool:
         """Whether a slave has nothing to do."""
-        return self._idle.count > 0
+        return self._idle.count > 0 or self._ended is not None
 
     def learned(self) -> Prices:
         """What was learned so far, for the scheduler of a later run."""
@@ -357,6 +366,7 @@ class Scheduler:
 
     def looks(self) -> Looks:
         """What queues, slaves and resources look like now."""
+        self._free_ended()
         queues = {
             name: QueueLook(queue.max_slaves, queue.waiting, queue.running, queue.mean) for name, queue in self._queues.items()
         }
@@ -385,6 +395,8 @@ class Scheduler:
             self._try_suspects()
         if self._alarms:
             self._ring()
+        if self._ended is not None:
+            self._go_on(self._ended, orders)
         if self._idle.count and self._demand:
             self._assign_all(orders)
             if self._demand and self._idle.count:
@@ -399,6 +411,8 @@ class Scheduler:
 
     def deadline(self) -> float:
         """When to decide again if nothing happens until then; infinity if never."""
+        if self._ended is not None:
+            self._free_ended()
         due = self._alarms[0][0] if self._alarms else inf
         if self._demand and self._idle.count:
             due = min(due, self._review_at)
@@ -690,14 +704,7 @@ class Scheduler:
     def _grant(self, slave: Slave, backlog: Backlog, reason: str) -> Send:
         """Fill the window of that slave from that backlog."""
         queue, came_from = backlog.level.queue, slave.came_from
-        most = self._window_size(queue, backlog) - len(slave.window)
-        if most > 1:
-            head = backlog.head()
-            if not (head is not None and head.chunk):
-                most = min(most, self._even(queue))
-        calls = backlog.take(max(1, most), self._rules.most_bytes)
-        if self._suspects.on_trial:
-            calls = self._apart(calls, backlog)
+        calls = self._take(slave, queue, backlog)
         if slave.queue is None:
             self._idle.remove(slave)
             queue.running += 1
@@ -706,18 +713,81 @@ class Scheduler:
             slave.deep = (self._deep if backlog.resource is PLAIN else self._deep_held).setdefault(queue, {})
             if backlog.resource is not PLAIN:
                 self._take_up(slave, backlog.resource)
-        for call in calls:
-            call.state = SENT
-            call.attempt += 1
-            slave.window[call.id] = call
         self._progress(slave, self._now)
         if backlog.extra:
             backlog.extra -= 1
         self._settle(backlog)
         lent_from = came_from.name if came_from is not None and came_from is not queue else ""
-        decision = self._now, slave.rank, queue.name, backlog.resource, calls[0].id, len(calls), reason, lent_from
+        return self._send(slave, calls, reason, lent_from)
+
+    def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
+        """Put the next calls of that backlog into the window of that slave."""
+        window = slave.window
+        most = self._window_size(queue, backlog) - len(window)
+        if most > 1:
+            head = backlog.head()
+            if not (head is not None and head.chunk):
+                most = min(most, self._even(queue))
+        calls = backlog.take(max(1, most), self._rules.most_bytes)
+        if self._suspects.on_trial:
+            calls = self._apart(calls, backlog)
+        for call in calls:
+            call.state = SENT
+            call.attempt += 1
+            window[call.id] = call
+        return calls
+
+    def _send(self, slave: Slave, calls: list[Call], reason: str, lent_from: str) -> Send:
+        """A window leaves, for that reason."""
+        first = calls[0]
+        decision = self._now, slave.rank, first.queue, first.resource, first.id, len(calls), reason, lent_from
         self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
+
+    def _go_on(self, slave: Slave, orders: list[Order]) -> None:
+        """Give the slave that has ended more of the same, if any decision would; else it is idle."""
+        # Where each call travels alone, that is a third of the cost of being idle and chosen again.
+        queue = slave.queue
+        assert queue is not None  # noqa: S101  it has ended, and nobody has freed it
+        backlog = self._its_next(slave, queue) if queue.waiting and not (self._idle.count or self._owed) else None
+        if backlog is None:
+            self._free_ended()
+            return
+        self._ended = None
+        self._virtual = queue.served
+        orders.append(self._fill(slave, queue, backlog))
+
+    def _fill(self, slave: Slave, queue: Queue, backlog: Backlog) -> Send:
+        """What `_grant` does, for a slave that ended its window and goes on with the same; without what stays as it was."""
+        calls = self._take(slave, queue, backlog)
+        self._progress(slave, self._now)
+        if backlog.resource is PLAIN:
+            self._settle(backlog)
+            return self._send(slave, calls, PLAIN_CALL, "")
+        slave.before = dict(slave.holds), {}
+        if not backlog.count:
+            self._settle(backlog)
+        else:  # nobody can run its next call who needs to get to know of it: its holders are busy
+            backlog.since, backlog.overdue = self._now, False
+            if not backlog.alarm:
+                self._set_alarm(backlog)
+        return self._send(slave, calls, STICKY, "")
+
+    def _its_next(self, slave: Slave, queue: Queue) -> Backlog | None:
+        """The backlog that this slave would get again, were it the only idle one; None too where that is not plain to see."""
+        level = queue.levels[queue.order[0]] if len(queue.order) == 1 else next(queue.busy_levels())
+        backlog = level.backlogs.get(slave.resource)
+        if backlog is None or not backlog.count:
+            return None
+        if len(self._demand) > 1 and not self._ranking.leads(queue, level.priority, self._rules.turn):
+            return None
+        if backlog is level.plain:
+            return None if len(level.backlogs) > 1 or any(held in self._wanted for held in slave.holds) else backlog
+        # What it holds could be wanted elsewhere: by calls that wait for just this slave, and are ranked once it is idle.
+        if len(slave.holds) > 1 or backlog.resource not in slave.holds or len(self._wanted[backlog.resource]) > 1:
+            return None
+        fresh = self._fresh(level)
+        return None if fresh is not None and self._waited_long(fresh, backlog, slave) else backlog
 
     def _refills(self) -> Iterator[Send]:
         """Top up the windows that ran low, where the slave would go on with the same anyway."""
@@ -814,6 +884,7 @@ class Scheduler:
 
     def _try_suspects(self) -> None:
         """Let suspects go on, so many at a time that they can't take all slaves; on the last slave, after all else."""
+        self._free_ended()
         if len(self._slaves) <= 1 and (self._demand or not self._idle.count):
             return
         while len(self._suspects.on_trial) < max(1, len(self._slaves) - 1) and (call := self._suspects.next()) is not None:
@@ -869,6 +940,7 @@ class Scheduler:
         """Where that call waits; its queue has demand from now on."""
         queue = self._queues[call.queue]
         if not queue.waiting:
+            self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
@@ -990,7 +1062,8 @@ class Scheduler:
     def _progress(self, slave: Slave, now: float) -> None:
         """That slave has shown life."""
         slave.progress_at = self._now = now
-        self._shallow(slave)
+        if self._deep_slaves:
+            self._shallow(slave)
         if len(slave.window) > 1 and not slave.asked_back:
             slave.deep[slave.rank] = slave
             self._deep_slaves += 1
@@ -1000,6 +1073,21 @@ class Scheduler:
         if slave.deep.pop(slave.rank, None) is not None:
             self._deep_slaves -= 1
 
+    def _has_ended(self, slave: Slave, queue: Queue) -> None:
+        """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
+        self._free_ended()
+        if slave.before is not None or slave.occupies or queue.owed:
+            self._freed(slave)
+        else:
+            self._progressed.pop(slave.rank, None)
+            self._ended = slave
+
+    def _free_ended(self) -> None:
+        """The slave that has ended is idle."""
+        if self._ended is not None:
+            slave, self._ended = self._ended, None
+            self._freed(slave)
+
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
         assert slave.queue is not None  # noqa: S101  callers check
@@ -1008,6 +1096,7 @@ class Scheduler:
         self._progressed.pop(slave.rank, None)
         if slave.before is not None:
             self._undo(slave, slave.before)
+        slave.taking = False
         self._is_idle(slave)
 
     def _left(self, queue: Queue) -> None:
@@ -1033,25 +1122,25 @@ class Scheduler:
             if self._is_exhausted(resource):
                 self._owed[resource] = None
 
-    def _learn(self, slave: Slave, queue: Queue, seconds: Iterable[float | None]) -> None:
+    def _learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        ended, begun, used = 0, 0, 0.0
+        unbegun, used = 0, 0.0
+        is_first = slave.taking or slave.first is not None
         for each in seconds:
-            ended += 1
             if each is None:
+                unbegun += 1
                 continue
-            begun += 1
             used += each
-            if slave.resource is PLAIN or not self._learn_price(slave, queue, each):
+            if not is_first or slave.resource is PLAIN or not self._learn_price(slave, queue, each):
                 queue.learn(each)
         queue.served += used / queue.weight
-        self.tally.slaves[slave.rank].took(begun, used)
-        self.tally.queues[queue.name].took(ended, used)
+        self.tally.ended(queue.name, slave.rank, len(seconds), len(seconds) - unbegun, used)
+        if unbegun < len(seconds):
+            slave.before = None
 
     def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
         """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""
         was_taking, slave.taking = slave.taking, False
-        slave.before = None
         if was_taking and not isinstance(slave.resource, Provided):
             slave.first = queue, slave.resource, seconds
             return True
@@ -1085,7 +1174,6 @@ class Scheduler:
         slave.before = None
         if slave.taking and not isinstance(slave.resource, Provided):
             self.tally.resource(slave.resource).acquisitions -= 1
-        slave.taking = False
         self._holds_now(slave, before[0])
         self._occupies_now(slave, before[1])
 

@@ -63,11 +63,6 @@ class OfQueue:
     lent_from: Counter[str] = field(default_factory=Counter)
     """Slaves that came from another queue, by that queue."""
 
-    def took(self, calls: int, seconds: float) -> None:
-        """So many calls have ended."""
-        self.ended += calls
-        self.seconds += seconds
-
 
 @dataclass(slots=True)
 class OfSlave:
@@ -81,11 +76,6 @@ class OfSlave:
     """Seconds in providers."""
     moves: int = 0
     """How often it came from one queue to another."""
-
-    def took(self, calls: int, seconds: float) -> None:
-        """So many calls have ended."""
-        self.calls += calls
-        self.seconds += seconds
 
 
 @dataclass(slots=True)
@@ -120,6 +110,14 @@ class Tally:
         else:
             self.resources.move_to_end(resource)
         return found
+
+    def ended(self, name: str, rank: Rank, ended: int, begun: int, seconds: float) -> None:
+        """A slave gave so many outcomes of a queue; of those that it had begun, it spent so long in calls."""
+        queue, slave = self.queues[name], self.slaves[rank]
+        queue.ended += ended
+        queue.seconds += seconds
+        slave.calls += begun
+        slave.seconds += seconds
 
     def decided(self, decision: Decision) -> None:
         """A window leaves."""

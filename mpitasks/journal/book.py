@@ -131,6 +131,8 @@ class Journal(Book):
 
     def end(self, kind: str, why: str = "") -> None:
         """The run has ended."""
+        if self._closing.is_set():
+            return
         with suppress(JournalError):  # the run has ended by that, and who reads the journal misses this record
             self._append([records.packed({"kind": kind, "at": time.time(), "why": why})])
 

@@ -148,12 +148,21 @@ def _summary(listing: Listing) -> Iterator[str]:
     seconds, size = sum(call["seconds"] or 0.0 for call in calls), sum(call["bytes"] for call in calls)
     yield f"{len(calls):,} call{_s(calls)} in {seconds:,.3f} s, {size:,} bytes of values; {len(runs)} run{_s(runs)}"
     for run in runs:
-        how = {"": "no end: it was cut off, or still runs", records.COMPLETE: f"complete at {run['ended']}"}
-        yield f"run of {run['began']}: {how.get(run['end']) or 'ended by ' + run['why']}"
+        yield f"run of {run['began']}: {_how(run)}"
     for damage in listing.damages:
         yield f"damaged: bytes {damage.begin} to {damage.end}; calls that stood there run again"
     if listing.torn:
         yield f"torn: the last {listing.torn} bytes, written when it was cut off; the next run cuts them"
+
+
+def _how(run: dict[str, Any]) -> str:
+    """How that run has ended."""
+    how = {
+        "": "no end: it was cut off, or still runs",
+        records.COMPLETE: f"complete at {run['ended']}",
+        records.INTERRUPTED: f"interrupted at {run['ended']}: {run['why']}",
+    }
+    return how.get(run["end"]) or f"ended by {run['why']}"
 
 
 def _s(many: Sequence[object]) -> str:

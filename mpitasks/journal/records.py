@@ -22,8 +22,9 @@ _BEGIN = struct.Struct("<II")
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 """Made once: `json.dumps` makes one at each call, which takes longer than the rest."""
 
-START, DONE, COMPLETE, FAILED = "start", "done", "complete", "failed"
-"""Kinds: a run begins; a call has returned; a run has ended and so have all its calls; main raised."""
+START, DONE, COMPLETE, FAILED, INTERRUPTED = "start", "done", "complete", "failed", "interrupted"
+"""Kinds: a run begins; a call has returned; a run has ended and so have all its calls; main raised; the time was over, or a
+signal came."""
 
 
 def packed(facts: dict[str, Any], value: wire.Payload = b"") -> list[Buffer]:

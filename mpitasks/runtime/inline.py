@@ -20,7 +20,7 @@ class InlineMaster(Master):
     def __init__(self) -> None:
         ours, its = local_world(2)
         super().__init__(ours)
-        self._slave = Slave(its, host="this process")
+        self._slave = Slave(its, host="this process", is_draining=lambda: bool(self.interrupts.draining))
         self._one_at_a_time = threading.RLock()
 
     def start(self) -> None:
@@ -35,8 +35,8 @@ class InlineMaster(Master):
                 self._slave.run_all()
                 if not self.step():
                     backoff.pause()
-                self.check_interrupts()
-        self.check_interrupts()
+                self.interrupts.check()
+        self.interrupts.check()
         return future
 
     def close(self, grace: float) -> list[int]:

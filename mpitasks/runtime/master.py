@@ -34,7 +34,6 @@ from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
-from ..journal.records import COMPLETE, FAILED
 from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure
@@ -46,10 +45,11 @@ from .arguments import Encoder
 from .backoff import Backoff
 from .drive import Drive, never
 from .functions import Functions
-from .interrupts import Interrupts
+from .interrupts import DRAIN as DRAIN_SIGNAL
+from .interrupts import ENDS, Interrupts
 from .later import Later
 from .losses import Losses, times
-from .messages import BACK, BYE, DRAIN, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
@@ -61,7 +61,7 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("failed", "future", "known", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = ("failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -77,6 +77,8 @@ class _Call(Call):
         self.values: Sequence[wire.Payload | None] = ()
         self.failed = 0
         """How often it has failed."""
+        self.is_early = False
+        """Whether it knows that it should stop: what it returns may be half of it."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
 
@@ -107,7 +109,9 @@ class Master:
         self.slaves = transport.size - 1
         self.places = places
         """Host and process of each rank, where ranks are processes."""
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
+        self.left = 0
+        """Calls that had not ended when the run was drained, and have not since."""
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler(Rules(strikes=strikes))
@@ -130,7 +134,7 @@ class Master:
         self._sharing: Sharing[_Call] = Sharing()
         self._unlooked = 0
         self._decide_at = 0.0
-        self._closing = self._dismissed = False
+        self._closing = self._dismissed = self._draining = False
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -216,6 +220,8 @@ class Master:
             call = future._call
             if call is None:
                 return False
+            if self.interrupts.draining:
+                self._begin_draining()  # before what main gives up now is counted no more
             cancelled = self._give_up(_ours(call))
             if cancelled:
                 self._cancelled(_ours(call))
@@ -245,6 +251,7 @@ class Master:
     def pump(self) -> None:
         """Let the asyncio loop that runs in this thread run the farm while it waits."""
         self._drive.check()
+        self.interrupts.refuse_to_wait()
         loop = asyncio.get_running_loop()
         if loop not in self._pumps:
             self._pumps = {known: pump for known, pump in self._pumps.items() if not known.is_closed()}
@@ -263,8 +270,14 @@ class Master:
         self._drive.start()
 
     def finish(self) -> None:
-        """Wait until every call has ended, and every callback, which may submit more."""
+        """Wait until every call has ended, and every callback, which may submit more.
+
+        Raises:
+            Drained: Main was told so, and has caught it.
+        """
+        self.interrupts.insist_on_drain()
         self.wait(lambda: not (self.is_busy or self._announcements or self._telling), threading.Event, None)
+        self.interrupts.drain_no_more()
         if self._book is not None:
             self._book.tend()
 
@@ -280,10 +293,15 @@ class Master:
         journal = self._book = Journal(path)
         return journal.count
 
-    def end_journal(self, why: str = "") -> None:
-        """Nothing more will come: write down that the run is complete, or why it is not."""
+    @property
+    def kept(self) -> int | None:
+        """How many outcomes the journal holds, of this run and earlier ones; None: there is none."""
+        return self._book.count if isinstance(self._book, Journal) else None
+
+    def end_journal(self, kind: str, why: str = "") -> None:
+        """Nothing more will come: write down how the run has ended, and why so."""
         if self._book is not None:
-            self._book.end(FAILED if why else COMPLETE, why)
+            self._book.end(kind, why)
             self._book.close()
 
     def abandon(self, grace: float) -> int:
@@ -294,9 +312,8 @@ class Master:
         """
         with self._lock:
             self._closing = True
+            self._begin_draining()
             cancelled = self._cancel_waiting()
-            for rank in self._present:
-                self._send(rank, (DRAIN,))
         self.announce()
         self.interrupts.forget()
         with suppress(FarmBroken):
@@ -307,6 +324,14 @@ class Master:
     def has_lost_slaves(self) -> bool:
         """Whether slaves have died, so that MPI can't be finalized."""
         return bool(self._losses)
+
+    def _begin_draining(self) -> None:
+        """Have the slaves give back what they have not begun, and let what runs know that it should stop."""
+        if not self._draining:
+            self._draining = True
+            self.left = self._scheduler.unfinished
+            for rank in self._present:
+                self._send(rank, (DRAIN,))
 
     def busy_ranks(self) -> dict[int, str]:
         """The slaves that are in a call, and of which task."""
@@ -347,9 +372,9 @@ class Master:
         self.announce()
 
     def check_interrupts(self) -> None:
-        """Raise KeyboardInterrupt or SystemExit if a signal has come."""
+        """Raise KeyboardInterrupt or SystemExit if a signal has come, into an event loop."""
         if self.interrupts.pending:
-            self.interrupts.check()
+            self.interrupts.check_once()
 
     # ---------------------------------------------------------------- driving
 
@@ -372,7 +397,9 @@ class Master:
                 for call in self._later.take(now):
                     self._scheduler.resumed(call)
                 heard = True
-            if heard or now >= self._decide_at:
+            if self.interrupts.draining:
+                self._begin_draining()
+            elif heard or now >= self._decide_at:
                 self._decide(now)
         return heard
 
@@ -524,28 +551,35 @@ class Master:
         return True
 
     def _take_in(self, arrival: Arrival, now: float) -> None:
-        """A slave's report, or its goodbye."""
+        """A slave's report, its goodbye, or that a call knows that it should stop."""
         message = wire.unpack(arrival.packet)
         if message[0] == BYE:
             self._present.remove(arrival.source)
-            return
+        elif message[0] == HEARD:
+            self._hear(message[1])
+        else:
+            self._take_report(arrival.source, message, now)
+
+    def _take_report(self, source: Rank, message: tuple[Any, ...], now: float) -> None:
         _, outcomes, given_back, records, holdings = message
         if outcomes:
-            ended = self._scheduler.calls_finished(arrival.source, [(one[0], one[2]) for one in outcomes], now)
+            ended = self._scheduler.calls_finished(source, [(one[0], one[2]) for one in outcomes], now)
             calls = cast("list[_Call]", ended)
             if self._book is not None:
                 self._keep(self._book, zip(calls, outcomes, strict=True))
             for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
+                if self._draining and failure is None and not call.is_early:
+                    self.left -= 1
                 if failure is None or not self._again(call, failure, now):
                     self._finish(call, payload, returned=failure is None)
         if given_back is not None:
-            self._scheduler.given_back(arrival.source, given_back, now)
+            self._scheduler.given_back(source, given_back, now)
             if self._closing:
                 self._cancel_waiting()
         if holdings is not None:
             held, acquired = holdings
             known = [(_identity(named), seconds) for named, seconds in acquired]
-            self._scheduler.resources_held(arrival.source, map(_identity, held), known, now)
+            self._scheduler.resources_held(source, map(_identity, held), known, now)
         self._records.extend(records)
 
     def _bury(self) -> bool:
@@ -583,12 +617,18 @@ class Master:
         error = self._losses.error(call, call.plan.name)
         self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
+    def _hear(self, call_id: CallId) -> None:
+        """That call knows that it should stop."""
+        for _, call in self._scheduler.sent():
+            if call.id == call_id:
+                _ours(call).is_early = True
+
     def _keep(self, book: Book, ended: Iterable[tuple[_Call, Outcome]]) -> None:
         """Write down what calls have returned, before anybody hears of it; what can't be kept, nobody does."""
         kept = {
             call: Entry(call.known, payload, seconds, call.future.rank, call.attempt)
             for call, (_, failure, seconds, payload) in ended
-            if failure is None and call.known is not None and not call.future.done()
+            if failure is None and call.known is not None and not call.future.done() and not call.is_early
         }
         try:
             book.write(list(kept.values()))
@@ -600,10 +640,10 @@ class Master:
         """Have a failed call run again, after a pause. False if it does not."""
         call.failed += 1
         retries = call.plan.retries
-        pause = None if retries is None or self._closing else retries.pause(call.failed, failure)
+        pause = None if retries is None or self._closing or self._draining else retries.pause(call.failed, failure)
         if pause is None or call.future.done():
             return False
-        call.future._state = PENDING
+        call.future._state, call.is_early = PENDING, False
         self._scheduler.tally.queues[call.queue].retried += 1
         self._scheduler.postponed(call)
         self._later.add(call, now + pause)
@@ -698,7 +738,9 @@ class Master:
             self._functions.release(call.target)
 
     def _decide(self, now: float) -> None:
-        """Carry out what the scheduler says."""
+        """Carry out what the scheduler says, unless nothing more is to begin."""
+        if self.interrupts.draining:
+            return
         for order in self._scheduler.decide(now):
             self._carry_out(order)
         self._decide_at = self._scheduler.deadline()

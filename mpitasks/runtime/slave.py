@@ -25,7 +25,7 @@ from ..transport import wire
 from ..transport.base import Transport
 from .backoff import Backoff
 from .drive import never
-from .messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
 from .runner import Runner
 
 TICK = 0.05
@@ -41,7 +41,13 @@ class Slave:
     """Runs the calls that the master sends."""
 
     def __init__(
-        self, transport: Transport, *, host: str, backoff: Backoff | None = None, is_orphan: Callable[[], bool] = never
+        self,
+        transport: Transport,
+        *,
+        host: str,
+        backoff: Backoff | None = None,
+        is_orphan: Callable[[], bool] = never,
+        is_draining: Callable[[], bool] = never,
     ) -> None:
         self.records: deque[Record] = deque()
         """Log records to be sent."""
@@ -51,11 +57,14 @@ class Slave:
         self.rank = transport.rank
         self._backoff = backoff or Backoff()
         self._is_orphan = is_orphan
+        self._is_draining = is_draining
         self._wire = threading.Lock()
         self._inbox: deque[SentCall] = deque()
         self._outbox: deque[Outcome] = deque()
         self._sent_at = 0.0
         self._stopped: set[CallId] = set()
+        self._heard: CallId | None = None
+        """The call that knows that it should stop."""
         self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
         self._keeper = self._runner.keeper
         self._acquired: list[tuple[Named, float]] = []
@@ -233,8 +242,14 @@ class Slave:
         return outcome
 
     def _is_stopped(self, call_id: CallId) -> bool:
-        """Whether the outcome of that call is not wanted any more."""
-        return self._draining or call_id in self._stopped
+        """Whether the outcome of that call is not wanted any more. If so, the master must know before it has the outcome."""
+        if not (self._draining or call_id in self._stopped or self._is_draining()):
+            return False
+        if self._heard != call_id:
+            self._heard = call_id
+            with self._wire:
+                self._transport.send(MASTER, wire.pack((HEARD, call_id)))
+        return True
 
     def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
         """Let the master know at once what is held now: others may wait for that."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
-from .. import launch
+from .. import ending
+from ..ending import End
 from . import link
 
 LEAVE_WITHIN = 10.0
@@ -60,5 +61,7 @@ class Departure:
         if not self._begun:
             self._begun = True
             self._tidy()
-            launch.tell_code(self._code)
-            leave(self._code)
+            end = ending.said() or End(0)
+            code = self._code or (end.code if end.stands else 0)
+            ending.tell(end._replace(code=code, stands=True))
+            leave(code)

@@ -32,8 +32,8 @@ from typing import Any
 
 PIPE = "MPITASKS_GUARD"
 """Environment variable of the rank: the descriptor of its end of the pipe."""
-CONTROL, CODE = "MPITASKS_CONTROL", "code"
-"""As in `launch`, which is not imported here."""
+CONTROL, END = "MPITASKS_CONTROL", "end"
+"""As in `control` and `ending`, which are not imported here."""
 LOOK = 0.5
 """Seconds between two looks at what nobody tells: whether the launcher is there, and how long the rank is stopped."""
 STOPPED_AT_MOST = 5.0
@@ -232,11 +232,11 @@ class Guard:
 
     @staticmethod
     def _note(code: int) -> None:
-        """Write down with which code the rank ended: mpiexec will give one of its own."""
+        """Write down with which code the run has ended: mpiexec will give one of its own."""
         control = os.environ.get(CONTROL)
         if control:
-            with suppress(OSError), open(os.path.join(control, CODE), "x") as file:  # noqa: PTH118, PTH123  pathlib: 4 ms
-                file.write(str(code))
+            with suppress(OSError), open(os.path.join(control, END), "x") as file:  # noqa: PTH118, PTH123  pathlib: 4 ms
+                json.dump([code, "a rank has died before the run began"], file)
 
 
 def main(command: list[str]) -> None:

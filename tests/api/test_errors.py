@@ -42,7 +42,7 @@ def test_an_error_is_public_and_drawn(kind: type[BaseException]) -> None:
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_an_error_can_be_caught_as_what_it_is(kind: type[BaseException]) -> None:
     """All by the root, and each by the type that the standard library has for it; a traceback and an exit are no errors."""
-    assert issubclass(kind, errors.MpiTasksError) == (kind not in (errors.RemoteTraceback, errors.Terminated))
+    assert issubclass(kind, errors.MpiTasksError) == (kind not in (errors.RemoteTraceback, errors.Terminated, errors.Drained))
     also = ALSO.get(kind.__name__)
     assert also is None or issubclass(kind, also)
     drawn = re.search(rf"{kind.__name__} .*\(also (?:\w+\.)*(\w+)\)", str(errors.__doc__))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mpi4py
 import pytest
 
-from mpitasks import StartError, launch
+from mpitasks import StartError, ending, launch
 from mpitasks.launch import Library
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def test_a_launcher_that_crashes_takes_no_code_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, code: int
 ) -> None:
     """What rank 0 has said before it aborted the job counts, if it said anything."""
-    monkeypatch.setenv(launch.CONTROL, str(tmp_path))
+    monkeypatch.setattr(ending.control, "given", lambda: tmp_path)
     if told is not None:
-        launch.tell_code(int(told))
+        ending.tell(ending.End(int(told)))
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
     assert launch._Minder(tmp_path).run(crash, dict(os.environ)) == code

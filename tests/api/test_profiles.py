@@ -52,7 +52,7 @@ def test_profile_is_ours_before_the_program_and_its_own_after(
 ) -> None:
     """A bare one takes nothing that follows for its folder."""
     seen: list[list[str]] = []
-    monkeypatch.setattr(cli, "_start", lambda given, _: seen.append(given) or 0)
+    monkeypatch.setattr(cli, "_start", lambda given, *_: seen.append(given) or 0)
     assert cli.main(words.split()) == 0
     assert (seen, os.environ[profiles.FOLDER]) == ([program], folder)
 

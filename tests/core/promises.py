@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpitasks.core.calls import PLAIN, Call, Provided, chain_of
 from mpitasks.core.scheduler import Order, Send
-from mpitasks.ids import Rank
 
 from .world import used
 
@@ -328,10 +327,7 @@ def nobody_takes_what_others_hold_without_need(book: Book, order: Send) -> None:
     if book.waited(key) < book.world.rules.patience * (1 - 1e-9):
         price = book.ledger.price(key)
         assert price is not None
-        slaves = book.world.scheduler._slaves
-        # By the record, or by the scheduler's own: a slave that held it all along says so without an acquisition.
-        ahead = sum(max(_ahead(book, rank), book.world.scheduler._ahead(slaves[Rank(rank)])) for rank in holders)
-        work = ahead + len(book.backlogs[key]) * book.ledger.means[key.queue]
+        work = sum(_ahead(book, rank) for rank in holders) + len(book.backlogs[key]) * book.ledger.means[key.queue]
         assert max(price, book.world.rules.least_price) < work / len(holders) + 1e-9
         assert book.runnable() == []
 

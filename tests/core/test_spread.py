@@ -180,6 +180,22 @@ def test_a_call_that_is_late_is_expected_to_take_longer(world_of: Callable[..., 
     assert world.decide() == {1: "a3"}
 
 
+def test_a_slave_that_has_just_acquired_is_not_late(world_of: Callable[..., World]) -> None:
+    """It has run its call for no time yet: it comes to the others after one second, and not after twice the acquisition."""
+    file = provided(FILE, 1)
+    world = world_of(slaves=2, prices=prices_of("a", file, 5.0))
+    world.queue("a")
+    world.costs[file] = 5.0
+    world.submit("a", resource=file)
+    assert world.decide() == {2: "a1"}
+    world.begin(2)
+    world.wait(5.0)
+    world.report(2)
+    world.submit("a", n=2, resource=file)
+    assert world.decide() == {}
+    world.cancel_all()
+
+
 def test_a_lost_holder_is_no_reason_to_ask_for_ever(world_of: Callable[..., World]) -> None:
     """Where a look was due and there is nothing left to look at, the scheduler does not want to be asked again at once."""
     world = world_of(slaves=2, prices=prices_of("a", "x", 5.0), review_share=0, review_after=0.5)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mpitasks import ending
 from mpitasks.survival import guard
 from mpitasks.survival.watch import Watch, addresses_for
 from mpitasks.transport.base import Death
@@ -161,7 +162,7 @@ def test_the_code_of_a_rank_that_ends_the_job_is_written_down(tmp_path: Path) ->
     """For who has started mpiexec, whose own code says nothing; the first one stays."""
     for end in ("os._exit(3)", "os._exit(4)"):
         run_guard(f"import os; {end}", MPITASKS_CONTROL=str(tmp_path))
-    assert (tmp_path / "code").read_text() == "3"
+    assert ending.read(tmp_path) == ending.End(3, "a rank has died before the run began")
 
 
 def test_signals_are_the_ranks_business() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mpitasks import farm, task
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
-from mpitasks.runtime.messages import BACK, BYE, DRAIN, LEAVE, REPORT, STOP, WINDOW
+from mpitasks.runtime.messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STOP, WINDOW
 from mpitasks.runtime.slave import Slave
 from mpitasks.transport import wire
 from mpitasks.transport.local import LocalTransport, local_world
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from mpitasks.ids import Rank
     from mpitasks.transport.wire import Packet
 
-NAMES = {WINDOW: "WINDOW", BACK: "BACK", STOP: "STOP", DRAIN: "DRAIN", LEAVE: "LEAVE", REPORT: "REPORT", BYE: "BYE"}
+NAMES = {
+    WINDOW: "WINDOW",
+    BACK: "BACK",
+    STOP: "STOP",
+    DRAIN: "DRAIN",
+    LEAVE: "LEAVE",
+    REPORT: "REPORT",
+    BYE: "BYE",
+    HEARD: "HEARD",
+}
 
 
 class Clock:
