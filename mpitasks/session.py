@@ -105,8 +105,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         main: A plain or an async function.
         *args: Its arguments.
         slaves: How many to start, by this program again under mpiexec; else `MPITASKS_SLAVES`. Ranks of a job start none.
-        backend: "mpi"; "inline": calls run here, inside `delay`; "threads": slaves are threads, for tests; "auto": MPI where
-            there is more than one rank, else inline.
+        backend: "mpi"; "inline": calls run here, inside `delay`; "threads", for tests; "auto": MPI if there are ranks, or inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
         grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
         strikes: Where ranks may die: after how many dead slaves a call fails with `SlaveLost`; with 1, none runs again.

@@ -113,7 +113,10 @@ class Looks(NamedTuple):
 class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
+    unfinished = 0
+    """Calls submitted and not ended."""
     _most_alarms = 64
+    _deep_slaves = 0
 
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
         self._rules = rules or Rules()
@@ -130,7 +133,6 @@ class Scheduler:
         self._deep: dict[Queue, dict[Rank, Slave]] = {}
         self._deep_held: dict[Queue, dict[Rank, Slave]] = {}
         """Slaves with calls that wait behind another, the one without progress for longest first; these: for a resource."""
-        self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
         self._ended: Slave | None = None
@@ -155,8 +157,6 @@ class Scheduler:
         """Slaves and resources that may be looked at before that time."""
         self._now = self._virtual = 0.0
         """The latter: `Queue.served` of the queue chosen last: where a queue with new demand starts."""
-        self.unfinished = 0
-        """Calls submitted and not ended."""
 
     # ---------------------------------------------------------------- what happened
 
