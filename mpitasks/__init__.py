@@ -24,6 +24,8 @@ from .errors import (
     SlaveLost,
     SlaveNotReady,
     StartError,
+    TaskCrashed,
+    TaskTimeout,
     Terminated,
     UnknownTask,
 )
@@ -64,6 +66,8 @@ __all__ = [
     "StartError",
     "Statistics",
     "Task",
+    "TaskCrashed",
+    "TaskTimeout",
     "Terminated",
     "UnknownTask",
     "__version__",

@@ -6,7 +6,7 @@ import argparse
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,9 @@ examples:
   python -m mpitasks --survive -n 8 app.py     go on when slaves die
   python -m mpitasks --journal run.jrnl --walltime 55m app.py
                                                hand out nothing more after 55 minutes; the same again goes on
+  python -m mpitasks --mpiexec "-hosts one,two" -n 16 app.py    on two hosts, in words of the mpiexec at hand
   python -m mpitasks journal run.jrnl          list what a journal holds
+  python -m mpitasks stacks                    what a running program waits for, and where each rank is
   python -m mpitasks bench                     how fast calls are on this machine
   python -m mpitasks simulate example5         how the scheduler would share out calls, without MPI
 
@@ -47,25 +49,40 @@ _WITH_VALUE = (["-n"], ["--journal"], ["--walltime"], ["--restarts"])
 
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks ARGUMENTS` does; returns the exit code."""
-    if arguments and arguments[0] == "bench":
+    command = _command(arguments[0]) if arguments else None
+    return _run(arguments) if command is None else command(arguments[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int] | None:
+    """The command of that name; None: it is no command, but belongs to a program to be run."""
+    if name == "bench":
         from .bench import main as bench  # noqa: PLC0415  only who measures needs it
 
-        return bench(arguments[1:])
-    if arguments and arguments[0] == "simulate":
+        return bench
+    if name == "simulate":
         from .simulator.command import main as simulate  # noqa: PLC0415  only who simulates needs it
 
-        return simulate(arguments[1:])
-    if arguments and arguments[0] == "journal":
+        return simulate
+    if name == "journal":
         from .journal.listing import main as journal  # noqa: PLC0415  only who looks into one needs it
 
-        return journal(arguments[1:])
+        return journal
+    if name == "stacks":
+        from .whereabouts import main as stacks  # noqa: PLC0415  only who asks needs it
+
+        return stacks
+    return None
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a program; returns the exit code."""
     given = _parser().parse_args(_with_folder(arguments))
     program = given.program
     if given.m:
         program = ["-m", *given.m]
     if not program:
         _parser().error("which program? Give the path of a script, or -m and the name of a module")
-    _note_wishes(given)
+    _hand_on(given)
     try:
         return _start(program, given.n, given.restarts)
     except MpiTasksError as error:
@@ -73,10 +90,12 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _note_wishes(given: argparse.Namespace) -> None:
-    """Put into the environment what the program's ranks, or the start of mpiexec, are to know."""
+def _hand_on(given: argparse.Namespace) -> None:
+    """Let all ranks know what the user wants."""
     if given.profile:
         os.environ[profiles.FOLDER] = str(given.profile.absolute())
+    if given.mpiexec is not None:
+        os.environ[launch.WORDS] = given.mpiexec
     if given.journal:
         os.environ[choice.FILE] = str(given.journal.absolute())
     if given.walltime:
@@ -91,8 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
-        "                          [--restarts N] [--survive] (app.py | -m MODULE) [arguments]\n"
+        "                          [--restarts N] [--survive] [--mpiexec WORDS] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
+        "       python -m mpitasks stacks [PID]\n"
         "       python -m mpitasks bench [--help]\n"
         "       python -m mpitasks simulate [--help]",
         description="Run a program that uses mpitasks on N ranks of this machine or of this job.",
@@ -106,18 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="ranks: the master and N-1 slaves; default: one for each core, at least 2",
     )
-    _add_wishes(parser)
-    # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
-    parser.add_argument(
-        "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
-    )
-    parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
-    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
-    return parser
-
-
-def _add_wishes(parser: argparse.ArgumentParser) -> None:
-    """Add what may be wanted of a run beside the program."""
     parser.add_argument(
         "--profile",
         type=Path,
@@ -125,11 +133,15 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
         help="run each rank under cProfile, and write rank-0.prof, rank-1.prof, ... and their sum all.prof into "
         f"{profiles.USUAL_FOLDER}/, or with an equals sign into another folder",
     )
+    _add_ends(parser)
+    parser.add_argument("--mpiexec", metavar="WORDS", help='what else mpiexec is told: --mpiexec "-hosts one,two"')
+    # All that follows is the module's, options too; of a positional `program` after it, argparse would take them for ours.
     parser.add_argument(
-        "--survive",
-        action="store_true",
-        help="go on when slaves die: their calls run elsewhere; a call of which 3 slaves die fails with SlaveLost",
+        "-m", nargs=argparse.REMAINDER, metavar="MODULE", help="run this module, with what follows as its arguments"
     )
+    parser.add_argument("--version", action="version", version=f"mpitasks {__version__}")
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="app.py [arguments]", help="the script, and its arguments")
+    return parser
 
 
 def _add_ends(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +165,7 @@ def _add_ends(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with a journal: if the run is cut off, or its walltime is over, begin it again, up to N times",
     )
+    parser.add_argument("--survive", action="store_true", help="go on when slaves die: their calls run elsewhere")
 
 
 def _walltime(text: str) -> str:
@@ -163,9 +176,12 @@ def _walltime(text: str) -> str:
 
 
 def _with_folder(arguments: Sequence[str]) -> list[str]:
-    """Give a bare `--profile` its folder: as an optional value, argparse would take the script for it."""
+    """Give a bare `--profile` its folder, and `--mpiexec` its value: argparse would take the script for one, a dash amiss."""
     words: list[str] = []
     for place, word in enumerate(arguments):
+        if words[-1:] == ["--mpiexec"]:
+            words[-1] += f"={word}"
+            continue
         if word == "-m" or not (word.startswith("-") or words[-1:] in _WITH_VALUE):
             return [*words, *arguments[place:]]  # from here on they are the program's
         words.append(f"{word}={profiles.USUAL_FOLDER}" if word == "--profile" else word)

@@ -35,7 +35,7 @@ class Context:
     def should_stop(self) -> bool:
         """Whether the call's result is no longer wanted: it was cancelled, or the run is being interrupted.
 
-        Ask it in long loops, and return early when it says so.
+        Ask it in long loops, and return early when it says so. What the call returns after that is not kept in a journal.
         """
         return self._stopping()
 

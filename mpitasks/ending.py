@@ -17,8 +17,9 @@ UNKNOWN = 70
 """Exit code where rank 0 has never said how the run ended, and mpiexec says that all is well."""
 INTERRUPTED = os.EX_TEMPFAIL
 """Exit code of a run that was drained: 75."""
-END, LEFT = "end", "left"
-"""Files in the control folder: how the run has ended; rank 0's process has come to its own end, so that its code is known."""
+END, LEFT, ABORTED = "end", "left", "aborted"
+"""Files in the control folder: how the run has ended; rank 0's process has come to its own end, so that its code is known; rank
+0 is about to abort the job."""
 
 
 class End(NamedTuple):
@@ -52,6 +53,11 @@ def tell_left() -> None:
     _write(LEFT, "")
 
 
+def tell_aborted() -> None:
+    """Rank 0 aborts the job: an mpiexec that goes on for long after this waits in vain."""
+    _write(ABORTED, "")
+
+
 def code_of(launcher: int, folder: Path) -> int:
     """The exit code of a run.
 
@@ -79,6 +85,11 @@ def read(folder: Path) -> End | None:
 def has_left(folder: Path) -> bool:
     """Whether rank 0's process has ended by itself."""
     return (folder / LEFT).exists()
+
+
+def has_aborted(folder: Path) -> bool:
+    """Whether rank 0 has aborted the job."""
+    return (folder / ABORTED).exists()
 
 
 def _write(name: str, text: str) -> None:

@@ -6,6 +6,7 @@
     ├── NotRunning          delay() or get-a-result outside run()          (also RuntimeError)
     ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
+    │   └── HostLost        because a host does not answer any more
     ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
     ├── UnknownTask         no task or resource of that name               (also LookupError)
@@ -16,6 +17,8 @@
     ├── SlaveLost           the slave that had the call died, and it does not run again
     ├── RemoteError         a task's error that cannot travel as itself
     ├── SlaveNotReady       classic: a slave was asked for what it can't  (also RuntimeError)
+    ├── TaskCrashed         the process of an isolated call ended
+    ├── TaskTimeout         a call took longer than its timeout=           (also TimeoutError)
     ├── DependencyFailed    a future given as argument failed; see __cause__
     └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
 
@@ -46,6 +49,10 @@ class StartError(MpiTasksError, RuntimeError):
 
 class FarmBroken(MpiTasksError, RuntimeError):
     """The farm ended while somebody still waited for it."""
+
+
+class HostLost(FarmBroken):
+    """A host with slaves does not answer any more."""
 
 
 class InitializerFailed(MpiTasksError, BrokenExecutor):
@@ -101,6 +108,46 @@ class RemoteError(MpiTasksError):
 
 class SlaveNotReady(MpiTasksError, RuntimeError):
     """A slave of a classic `Master` was given data while it could take none, or asked for a result that it had not."""
+
+
+class TaskCrashed(MpiTasksError):
+    """The process of an isolated call ended before the call did.
+
+    Attributes:
+        signal: The number of the signal that killed it, or None.
+        code: Its exit code, if it has left by itself, or None.
+        perhaps_out_of_memory: Whether the kernel has probably killed it for want of memory.
+        stack: Where the call was, as far as the process could still write it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        signal: int | None = None,
+        code: int | None = None,
+        perhaps_out_of_memory: bool = False,
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.code = code
+        self.perhaps_out_of_memory = perhaps_out_of_memory
+        self.stack = stack
+
+
+class TaskTimeout(MpiTasksError, TimeoutError):
+    """A call took longer than its `timeout=` lets it.
+
+    Attributes:
+        seconds: The limit.
+        stack: Where the call was, as Python prints a stack; empty if that could not be had.
+    """
+
+    def __init__(self, message: str, seconds: float = 0.0, stack: str = "") -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.stack = stack
 
 
 class DependencyFailed(MpiTasksError):

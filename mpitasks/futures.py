@@ -352,6 +352,12 @@ def report_unretrieved() -> int:
     return _failures.reported
 
 
+def forgive_unretrieved() -> None:
+    """Failures that nobody has asked for are of no interest: the run was cut short, and they run again."""
+    for future in list(_failures.alive):
+        future._retrieved = True
+
+
 class Futures(Sequence[Future[T_co]]):
     """Many futures, in the order of their calls; never changes."""
 

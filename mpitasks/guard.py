@@ -106,7 +106,9 @@ def _has_others() -> bool:
     mpi = sys.modules.get("mpi4py.MPI")
     if _state["MPI is over"]:
         return False
-    if os.environ.get(launch.RANK) != str(os.getpid()) or (mpi is not None and mpi.Is_finalized()):
+    if not launch.may_be_one_of_many() or os.environ.get(launch.RANK) != str(os.getpid()):
+        return False
+    if mpi is not None and mpi.Is_finalized():
         return False
     try:
         return launch.start_mpi() > 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -43,6 +44,8 @@ STARTED = "MPITASKS_STARTED"
 """Environment variable: how many ranks mpitasks has started by itself."""
 RANK = "MPITASKS_RANK_PID"
 """Environment variable: the process that is the rank; a program that a task starts inherits it, and is none."""
+WORDS = "MPITASKS_MPIEXEC"
+"""Environment variable: what mpiexec is told beside what it is told anyway."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
 _TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
@@ -56,6 +59,8 @@ _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
 _ANSWERS = 2.0
 """Seconds that rank 0 gets to answer before it is asked again."""
+_ABORTS_WITHIN = 3.0
+"""Seconds for mpiexec to end when rank 0 has aborted the job. It needs a tenth of one, but waits for ever for a lost host."""
 
 
 class Library(NamedTuple):
@@ -151,7 +156,7 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
     guard = _survive(library, flags, why)
     for line in why:
         print(f"mpitasks: {line}", file=sys.stderr)
-    command = [mpiexec, *flags, "-n", str(ranks), *guard, sys.executable, *arguments]
+    command = [mpiexec, *flags, *own_words(), "-n", str(ranks), *guard, sys.executable, *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in (RANK, CONTROL)}
     environment = {**inherited, **variables, STARTED: str(ranks)}
     if restarts:
@@ -162,7 +167,7 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
             if not (again and restarts):
                 return code
             restarts -= 1
-            print(f"mpitasks: {again}; it begins again, and may do so {restarts} times more", file=sys.stderr)
+            print(f"mpitasks: {again}; it begins again, restarts left: {restarts}", file=sys.stderr)
 
 
 def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -190,6 +195,20 @@ def _survive(library: Library, flags: list[str], why: list[str]) -> list[str]:
         "without rank 0 or a whole host it ends, so keep a journal too"
     )
     return [sys.executable, "-I", "-S", str(Path(__file__).parent / "survival" / "guard.py")]
+
+
+def own_words() -> list[str]:
+    """What the user wants mpiexec to be told.
+
+    Raises:
+        StartError: A quote is not closed.
+    """
+    text = os.environ.get(WORDS, "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        msg = f"the words for mpiexec, {text!r}, can't be told apart ({error}): write them as on a command line"
+        raise StartError(msg) from error
 
 
 def _profiles_added_up() -> AbstractContextManager[None]:
@@ -273,7 +292,8 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
     if os.geteuid() == 0:
         variables = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         why.append("Open MPI's mpiexec gets OMPI_ALLOW_RUN_AS_ROOT=1 and its _CONFIRM, because you are root")
-    if ranks > usable_cores() and not any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")):
+    hosts_decide = own_words() or any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"))
+    if ranks > usable_cores() and not hosts_decide:
         flags = ["--map-by", ":OVERSUBSCRIBE"]
         why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
     names = {profiles.FOLDER: profiles.wanted_in(), choice.FILE: choice.wanted(), walltime.VARIABLE: walltime.wanted()}
@@ -296,6 +316,7 @@ class _Minder:
         self._count = 0
         self._patience = 0.0
         self._drains = self._has_drained = self._has_complained = False
+        self._was_slow = False
 
     def run(self, command: list[str], environment: dict[str, str]) -> int:
         """Run mpiexec; the exit code of the run, or 128 + the signal that ended it."""
@@ -349,6 +370,8 @@ class _Minder:
                 asked = self._count
                 told = asked == 1 and self._tell_rank_0()
                 until = time.monotonic() + self._patience if told else 0.0
+            elif until == float("inf") and ending.has_aborted(self._control):
+                self._was_slow, until = True, time.monotonic() + _ABORTS_WITHIN
             if time.monotonic() > until:
                 return self._end(child)
 
@@ -402,7 +425,7 @@ class _Minder:
         """End mpiexec, which ends the ranks."""
         child.terminate()
         try:
-            return child.wait(_SLACK)
+            return child.wait(1.0 if self._was_slow else _SLACK)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)  # the session that was started for it
             return child.wait()

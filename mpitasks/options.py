@@ -38,6 +38,8 @@ class TaskOptions(TypedDict, total=False):
     """The exceptions that count; by default every `Exception`."""
     backoff: float
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
+    isolate: bool
+    """Whether calls run in a child of the slave, which may crash, or be killed, alone."""
     version: str | int
     """Of what the function does: what a journal holds of another version is not used."""
     memo: bool
@@ -61,6 +63,8 @@ class CallOptions(TypedDict, total=False):
     """The exceptions that count; by default every `Exception`."""
     backoff: float
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
+    isolate: bool
+    """Whether calls run in a child of the slave, which may crash, or be killed, alone."""
     id: str | int
     """What names the call in a journal, in place of its arguments; each call has its own."""
     memo: bool
@@ -145,6 +149,7 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
         raise TypeError(msg)
     _check_retries(given, where)
     _check_identity(given, where)
+    check_isolate(given.get("isolate", False), where)
     weight = given.get("weight", 1.0)
     if not isinstance(weight, int | float) or not weight > 0:
         msg = f"{where}: weight={weight!r} must be a number above 0"
@@ -176,6 +181,17 @@ def _check_identity(given: Mapping[str, Any], where: str) -> None:
             raise TypeError(msg)
     if not isinstance(given.get("memo", False), bool):
         msg = f"{where}: memo={given['memo']!r} must be True or False: whether equal calls share one outcome"
+        raise TypeError(msg)
+
+
+def check_isolate(isolate: object, where: str) -> None:
+    """Refuse what does not say whether.
+
+    Raises:
+        TypeError: It is neither True nor False.
+    """
+    if not isinstance(isolate, bool):
+        msg = f"{where}: isolate={isolate!r} must be True or False: whether calls run in a child of the slave, which may crash"
         raise TypeError(msg)
 
 

@@ -29,6 +29,10 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+MAIN_ELSEWHERE = "__mp_main__"
+"""The script, as a module of a process that it does not run: see `isolation.importing`."""
+MAIN = ("__main__", MAIN_ELSEWHERE)
+
 _tasks: dict[str, Task[..., Any]] = {}
 _resources: dict[str, Resource[Any]] = {}
 
@@ -101,6 +105,17 @@ def known_names() -> list[str]:
     return sorted([*_tasks, *(f"{name} (a resource)" for name in _resources)])
 
 
+def modules() -> list[str]:
+    """Where tasks and resources are defined, in the order of their definition."""
+    functions = [*(task.fn for task in _tasks.values()), *(resource.fn for resource in _resources.values())]
+    return list(dict.fromkeys(fn.__module__ for fn in functions))
+
+
+def wants_isolation() -> bool:
+    """Whether calls of a task run in a child of the slave."""
+    return any(task.isolate for task in _tasks.values())
+
+
 def digest(names: Iterable[str]) -> str:
     """A short text that is equal for equal names."""
     return hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
@@ -117,7 +132,7 @@ def place_of(fn: Callable[..., Any]) -> Place:
 def default_name(fn: Callable[..., Any]) -> str:
     """`module.qualname`, with the module's real name also where it runs as a script."""
     module = fn.__module__
-    if module == "__main__":
+    if module in MAIN:
         module = _name_of_main()
     return f"{module}.{fn.__qualname__}"
 

@@ -19,6 +19,9 @@ Failure = tuple[tuple[str, ...], float | None]
 ASKED = "mpitasks.ctx.retry"
 """The name that stands for a call of `Context.retry()`."""
 
+CRASHED, OVERRAN = "mpitasks.errors.TaskCrashed", "mpitasks.errors.TaskTimeout"
+"""What is no exception of the task's own: `retry_for` has to name it, and no type that it inherits from will do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -49,6 +52,8 @@ class Retries:
     def _counts(self, kinds: Sequence[str]) -> bool:
         if self.names is None:
             return name_of(Exception) in kinds
+        if kinds[0] in (CRASHED, OVERRAN):
+            return kinds[0] in self.names
         return not self.names.isdisjoint(kinds)
 
 
@@ -61,8 +66,9 @@ class RetryAsked(BaseException):
 
 
 def name_of(kind: type[BaseException]) -> str:
-    """How a type of exceptions is called on every rank."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """How a type of exceptions is called on every rank, and in children of slaves."""
+    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
+    return f"{module}.{kind.__qualname__}"
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:

@@ -24,25 +24,29 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from inspect import iscoroutine
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import control, ending, farm, futures, guard, handshake, launch, output, profiles, walltime
+from . import control, ending, farm, futures, guard, handshake, launch, lifeline, output, profiles, registry, walltime
 from .context import inside_a_call
 from .ending import End
-from .errors import Drained, FarmBroken, StartError, Terminated
+from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
 from .ids import MASTER
+from .isolation import aside
+from .isolation import start as nannies
 from .journal import choice, records
-from .runtime import backoff, logs, stacks
+from .options import check_isolate
+from .runtime import backoff, logs, stacks, watchdog
 from .runtime.clock import Clock
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.profiled import ProfiledSlave
+from .runtime.situation import on_demand
 from .runtime.slave import Slave
 from .survival import departure, link
 from .transport.base import Transport
@@ -73,8 +77,10 @@ def run(
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
+    stall: float | None = watchdog.USUALLY,
 ) -> T: ...
 @overload
 def run(
@@ -84,18 +90,22 @@ def run(
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
+    stall: float | None = watchdog.USUALLY,
 ) -> T: ...
-def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, which mypy does not see; options of a run
+def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; options by keyword
     main: Callable[..., Any],
     /,
     *args: Any,
     slaves: int | None = None,
     backend: Backend = "auto",
     journal: choice.Named | None = None,
+    isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
+    stall: float | None = watchdog.USUALLY,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves.
 
@@ -105,10 +115,12 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         main: A plain or an async function.
         *args: Its arguments.
         slaves: How many to start, by this program again under mpiexec; else `MPITASKS_SLAVES`. Ranks of a job start none.
-        backend: "mpi"; "inline": calls run here, inside `delay`; "threads", for tests; "auto": MPI if there are ranks, or inline.
+        backend: "mpi"; "inline": calls run here, inside `delay`; "threads", for tests; "auto": MPI or inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
+        isolate: Whether all calls run in children of the slaves, which may crash alone.
         grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
         strikes: Where ranks may die: after how many dead slaves a call fails with `SlaveLost`; with 1, none runs again.
+        stall: Seconds without an outcome while calls wait, after which a message on stderr says why; 0 or None: never.
 
     Returns:
         What main returned.
@@ -118,15 +130,40 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple, 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
+    _stop_where_no_rank_is()
     _refuse_what_is_no_main(main)
-    chosen = _choose(backend, slaves)
+    check_isolate(isolate, "run()")
+    _check_strikes(strikes)
+    chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
     if chosen.isdigit():
         sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    return _run_chosen(chosen, main, args, slaves, _asked(grace, choice.chosen(journal), strikes))
+    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
+    return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
+
+
+def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
+    """Run main on "mpi", or in this process: with slaves that are "threads", or with one in the thread that submits."""
+    if chosen == "mpi":
+        return _run_mpi(main, args, asked)
+    count = (slaves or launch.usable_cores()) if chosen == "threads" else 1
+    if asked.isolate or registry.wants_isolation():
+        nannies.prepare(count)
+    try:
+        return _run_threads(main, args, count, asked) if chosen == "threads" else _run_inline(main, args, asked)
+    finally:
+        nannies.dismiss()
+
+
+def _stop_where_no_rank_is() -> None:
+    """A nanny imports the script for what it defines; it has come to run() by that."""
+    if aside.is_aside() and not inside_a_call():
+        raise aside.RunReached
 
 
 def is_master() -> bool:
     """Whether this process runs main: it is rank 0, or no rank of an MPI job at all."""
+    if aside.is_aside():
+        return False
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
         return bool(mpi.COMM_WORLD.Get_rank() == 0)
@@ -136,8 +173,8 @@ def is_master() -> bool:
 # ---------------------------------------------------------------- which backend
 
 
-def _choose(backend: Backend, slaves: int | None) -> str:
-    """Either "mpi", "inline", "threads", or a number of slaves to start.
+def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
+    """Either "mpi", "inline", "threads", or a number of slaves to start. Starts MPI, if it may be "mpi".
 
     Raises:
         StartError: Nothing fits.
@@ -155,6 +192,8 @@ def _choose(backend: Backend, slaves: int | None) -> str:
     if backend in ("inline", "threads"):
         return backend
     if launch.has_launcher() or "mpi4py.MPI" in sys.modules:
+        if is_isolating and not is_master():
+            nannies.prepare(1)  # now or never: a process of MPI may not fork
         if launch.start_mpi() > 1:
             return "mpi"
         _refuse_broken_world()
@@ -167,6 +206,12 @@ def _choose(backend: Backend, slaves: int | None) -> str:
     program = sys.argv[0] or "app.py"
     print(f"mpitasks: 1 rank, so calls run in this process; for more: mpiexec -n 4 python {program}", file=sys.stderr)
     return "inline"
+
+
+def _check_strikes(strikes: int) -> None:
+    if strikes < 1:
+        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+        raise ValueError(msg)
 
 
 def _refuse_what_is_no_main(main: object) -> None:
@@ -218,44 +263,36 @@ def _refuse_what_is_no_script() -> None:
 # ---------------------------------------------------------------- in this process
 
 
-def _run_chosen(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
-    """Run main in this process, which is all of it, or rank 0, or a slave."""
-    if chosen == "mpi":
-        return _run_mpi(main, args, asked)
-    if chosen == "threads":
-        return _run_threads(main, args, slaves, asked)
-    return _run_inline(main, args, asked)
-
-
 class _Asked(NamedTuple):
     """How the user wants the run, beside who runs what."""
 
     grace: float
     """Seconds for running calls, if main fails."""
     journal: Path | None
-    strikes: int
-    """How many slaves may die of one call."""
+    stall: float
+    """Seconds without an outcome until the watchdog speaks."""
     limit: walltime.Limit | None = None
     """When to end, if that is known."""
+    isolate: bool = False
+    """All calls run in children of slaves."""
+    strikes: int = 3
+    """How many slaves may die of one call."""
 
 
-def _asked(grace: float, journal: Path | None, strikes: int) -> _Asked:
+def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
     """The same, with what the environment says.
 
     Raises:
         StartError: It does not go together.
-        ValueError: The walltime is none, or `strikes` is below 1.
+        ValueError: The walltime is none.
     """
-    if strikes < 1:
-        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
-        raise ValueError(msg)
     restarts = os.environ.pop(launch.RESTARTS, "")
     if not is_master():
-        return _Asked(grace, journal, strikes)
+        return _Asked(grace, journal, stall)
     if restarts and journal is None:
         msg = "--restarts without a journal would begin anew each time: add --journal FILE, or run(main, journal=...)"
         raise StartError(msg)
-    return _Asked(grace, journal, strikes, walltime.chosen(grace, keeps=journal is not None))
+    return _Asked(grace, journal, stall, walltime.chosen(grace, keeps=journal is not None))
 
 
 def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
@@ -275,8 +312,10 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         logs.records_with_rank(0),
         master.interrupts.installed(),
         _in_time(master, asked, give_up),
+        _watched(master, asked.stall),
     ):
         try:
+            master.isolates = asked.isolate
             _open_journal(master, asked.journal)
             value = profiles.call_main(_call_main, main, args)
             master.finish()
@@ -319,6 +358,11 @@ def _in_time(master: Master, asked: _Asked, give_up: _GiveUp) -> AbstractContext
     return Clock(master.interrupts, asked.grace, too_late).running(at, why)
 
 
+def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
+    """Within, somebody says why nothing happens, if calls don't run in this very thread."""
+    return nullcontext() if isinstance(master, InlineMaster) else watchdog.Watchdog(master, stall=stall).watching()
+
+
 def _open_journal(master: Master, path: Path | None) -> None:
     """Keep what calls return in that file, and say what it holds."""
     if path is not None:
@@ -340,12 +384,13 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
     why = stuck
     if error is not None:
         why = master.interrupts.draining if is_drained else f"{type(error).__name__}: {error}"[:500]
-    interrupted = isinstance(error, Drained | Terminated | KeyboardInterrupt)
+    is_cut_off = isinstance(master.broken, HostLost)
+    interrupted = is_cut_off or isinstance(error, Drained | Terminated | KeyboardInterrupt)
     kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
     master.end_journal(kind, why)
     code = _code_of(error) if error is not None else int(bool(unretrieved or stuck))
     # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
-    again = why == walltime.OVER if is_drained else isinstance(error, Terminated)
+    again = why == walltime.OVER if is_drained else is_cut_off or isinstance(error, Terminated)
     ending.tell(End(code, why, stands=error is None or is_drained, again=again))
 
 
@@ -376,18 +421,21 @@ def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) ->
         return _run_farm(master, main, args, asked, _log_stuck)
 
 
-def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
+def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, asked: _Asked) -> T:
     """Run main with slaves that are threads."""
-    ours, *others = local_world((slaves or launch.usable_cores()) + 1)
+    ours, *others = local_world(slaves + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
-        threading.Thread(target=slave.serve, name=f"mpitasks-slave-{transport.rank}", daemon=True).start()
-    return _run_farm(Master(ours, backoff=backoff.threads, strikes=asked.strikes), main, args, asked, _log_stuck)
+        threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
+    master = Master(ours, backoff=backoff.threads, strikes=asked.strikes, places=[stacks.answer()])
+    with _answering(master, asked):
+        return _run_farm(master, main, args, asked, _log_stuck)
 
 
 @contextmanager
 def _serving(master: Master) -> Iterator[None]:
-    """Within, tasks find this farm."""
+    """Within, tasks find this farm, and what children of slaves return finds the script's classes."""
+    sys.modules.setdefault(registry.MAIN_ELSEWHERE, sys.modules["__main__"])
     futures.begin_counting()
     farm.bind(master)
     master.start()
@@ -425,7 +473,8 @@ def _balance(master: Master) -> str:
 def _summarize(error: BaseException | None) -> int:
     """Log how many failures nobody has asked for, and return it."""
     if isinstance(error, Drained):
-        return 0  # nobody could ask, and they run again
+        futures.forgive_unretrieved()  # main had no time to ask
+        return 0
     count = futures.report_unretrieved()
     if count:
         code = "; the exit code is 1" if error is None and _gives_code() else ""
@@ -445,7 +494,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """On rank 0, run main; on every other rank, serve and leave."""
     from mpi4py import MPI  # noqa: PLC0415  starts MPI, which only run() may do
 
-    from .transport.mpi import MpiTransport, Survivors  # noqa: PLC0415  as above
+    from .transport.mpi import MpiTransport  # noqa: PLC0415  as above
 
     _refuse_few_threads(MPI)
     guard.run_has_begun()
@@ -456,12 +505,14 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
     places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
-    transport, is_orphan = MpiTransport(comm), launch.orphan_watch()
-    watch = link.introduce(comm, transport.deaths)
-    link.begun()
-    survivors = transport.survivors = Survivors.of(comm, link.suspect_with(watch))
+    transport, is_left, is_cut_off = MpiTransport(comm), launch.orphan_watch(), lifeline.agree(comm)
+    transport.survive(link.introduce(comm, transport.deaths))
+
+    def is_orphan() -> bool:
+        return is_left() or is_cut_off() or transport.has_failed(MASTER)
+
     if comm.Get_rank() != 0:
-        _serve(_new_slave(transport, lambda: is_orphan() or (survivors is not None and MASTER in survivors.failed)))
+        _serve(_new_slave(transport, is_orphan))
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
     with _answering(master, asked):
         return _run_rank_0(master, main, args, asked)
@@ -470,10 +521,14 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
     """Within, other processes may ask this run for what it can do."""
-    commands: dict[str, Callable[[], Any]] = {"drain": lambda: master.interrupts.drain("SIGUSR1")}
+    commands: dict[str, Callable[[], Any]] = {
+        "drain": lambda: master.interrupts.drain("SIGUSR1"),
+        "stacks": lambda: on_demand(master),
+    }
     with ExitStack() as stack:
-        folder = control.given() or stack.enter_context(control.own_folder())
-        stack.enter_context(control.serve(folder, commands, grace=asked.grace))
+        with suppress(OSError):  # no folder for temporary files can be written to: nobody can ask, and all else goes on
+            folder = control.given() or stack.enter_context(control.own_folder())
+            stack.enter_context(control.serve(folder, commands, grace=asked.grace, places=master.places))
         yield
 
 
@@ -540,6 +595,7 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
     _leave_tidily()
     if ending.said() is None:  # a slave's loop has failed
         ending.tell(End(code, "a rank failed"))
+    ending.tell_aborted()
     time.sleep(launch.LAST_WORDS)
     MPI.COMM_WORLD.Abort(code)
     os._exit(1)
@@ -561,6 +617,7 @@ def _serve(slave: Slave) -> NoReturn:
                 output.flush()
                 os._exit(1)
             _abort(error, {})
+    nannies.dismiss()
     _join_threads()
     _leave_tidily()
     if slave.after_deaths:

@@ -52,6 +52,8 @@ class Task(Generic[P, R_co]):
         """The name that every rank knows it by."""
         self.bind = bind
         """Whether the function takes its `Context` first."""
+        self.isolate = plan.isolate
+        """Whether its calls run in a child of the slave, if `options` don't say otherwise."""
         self._identify = identify
         self._parameters = _parameters_of(fn, bind=bind)
         # What is made while the farm runs is on this rank only, and travels.
@@ -252,6 +254,7 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
         retries=retries_of(options),
         version=options.get("version"),
         memo=options.get("memo", False),
+        isolate=options.get("isolate", False),
         resource=plain_id(resource, f"@task({name!r})") if same else PLAIN,
     )
 

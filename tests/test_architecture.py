@@ -6,6 +6,7 @@
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
     core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
     core, transport, backoff, interrupts and messages of runtime ◄── classic
+    runner, logs and messages of runtime ◄── isolation ◄── slave of runtime, session
     core ◄── simulator ◄── cli
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
@@ -25,7 +26,8 @@ FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
 CORE = {
-    f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "suspects", "tally")
+    f"core.{name}"
+    for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "suspects", "tally", "why")
 }
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
@@ -66,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.spread": set(),
     "core.suspects": {"core.calls"},
     "core.tally": {"core.calls"},
+    "core.why": {"core.backlog", "core.calls", "core.slaves", "core.tally"},
     "core.scheduler": CORE - {"core.scheduler"},
     # Bytes between ranks.
     "transport": set(),
@@ -103,13 +106,48 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
+    "runtime.slave": FOR_RUNTIME - {"runtime.slave"} | {"isolation.handle"},
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
+    # The children of a slave: they run calls as a slave does.
+    "isolation": set(),
+    "isolation.aside": set(),
+    "isolation.memory": set(),
+    "isolation.messages": set(),
+    "isolation.system": set(),
+    "isolation.page": {"isolation.memory"},
+    "isolation.line": {"isolation.memory", "transport.wire"},
+    "isolation.importing": {"isolation.aside", "registry"},
+    "isolation.child": {
+        *("isolation.line", "isolation.messages", "isolation.page", "isolation.system"),
+        *(
+            "retries",
+            "runtime.logs",
+            "runtime.messages",
+            "runtime.runner",
+            "runtime.stacks",
+            "transport.wire",
+            "transport.failures",
+        ),
+    },
+    "isolation.nanny": {
+        *("isolation.aside", "isolation.child", "isolation.importing", "isolation.line", "isolation.messages"),
+        *("isolation.page", "isolation.system", "runtime.stacks"),
+    },
+    "isolation.start": {
+        *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
+    },
+    "isolation.endings": {"isolation.messages", "isolation.system", "retries"},
+    "isolation.handle": {
+        *("isolation.endings", "isolation.line", "isolation.memory", "isolation.messages", "isolation.page"),
+        *("isolation.start", "retries", "runtime.messages", "runtime.stacks", "transport.wire", "transport.failures"),
+    },
     # Who starts what.
     "profiles": set(),
     "ending": {"control"},
     "walltime": set(),
     "launch": {"control", "ending", "journal.choice", "profiles", "walltime"},
     "handshake": {"registry"},
+    "lifeline": set(),
     "guard": {"control", "ending", "handshake", "launch", "survival.link"},
     # What lets a job go on after ranks have died. `survival.guard` is a program of its own, and imports nothing of ours.
     "survival": set(),
@@ -118,11 +156,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survival.link": {"survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
     "session": {
-        *("context", "control", "ending", "farm", "futures", "guard", "handshake", "launch", "profiles", "walltime"),
+        *(
+            "context",
+            "control",
+            "ending",
+            "farm",
+            "futures",
+            "guard",
+            "handshake",
+            "launch",
+            "lifeline",
+            "profiles",
+            "walltime",
+        ),
         *("journal.choice", "journal.records"),
         *("transport.base", "transport.local", "transport.mpi", "survival.departure", "survival.link"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.clock", "runtime.profiled", "runtime.stacks"),
+        *("runtime.situation", "runtime.watchdog"),
+        *("isolation.aside", "isolation.start", "options", "registry"),
     },
     # The API of mpi-master-slave. It stands beside the session, with masters and slaves of its own.
     "classic": {"guard", "classic.master", "classic.queues", "classic.slave"},
@@ -146,7 +198,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"session"},
     "bench": {"session", "tasks", "futures", "launch"},
     "command_line": set(),
+    "whereabouts": {"control", "runtime.stacks"},
     "cli": {
+        "whereabouts",
         "command_line",
         "launch",
         "bench",
@@ -198,7 +252,7 @@ MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
-    "mpi4py": {*MPI, "handshake", "survival.link"},
+    "mpi4py": {*MPI, "handshake", "lifeline", "survival.link"},
     "cloudpickle": {"runtime.functions"},
     "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},
@@ -315,13 +369,20 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
 
 
 def test_the_runtime_is_reached_by_the_session_alone() -> None:
-    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own."""
+    """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own, and so has a child.
+
+    `whereabouts` is another process's, which asks for its stacks a farm that does not answer.
+    """
     from_outside = {
         one.source
         for one in inside()
-        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic")
+        if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic", "isolation")
     }
-    assert from_outside == {"session", *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime."))}
+    assert from_outside == {
+        "session",
+        "whereabouts",
+        *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime.")),
+    }
 
 
 def test_classic_takes_no_loop_of_the_runtime() -> None:

@@ -27,6 +27,8 @@ BROAD = {
     ("executor", "Executor._sent", "Exception"): "pickle hooks and key functions",
     ("futures", "Future._call_back", "Exception"): "callbacks",
     ("futures", "Future._load", "Exception"): "unpickling of results",
+    ("isolation.importing", "import_here", "Exception"): "modules of tasks",
+    ("isolation.nanny", "Nanny._import", "Exception"): "the user's script",
     ("observe.counts", "_text_of", "Exception"): "`__str__` of ids and keys",
     ("options", "is_key", "Exception"): "pickling and comparing of keys",
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
@@ -51,6 +53,8 @@ BROAD = {
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
     ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
     ("session", "_serve", "BaseException"): "a slave",
+    ("isolation.child", "live", "BaseException"): "a child",
+    ("isolation.nanny", "serve", "BaseException"): "a nanny",
 }
 """Rule 13: where `except` is broad, and for what."""
 

@@ -80,7 +80,9 @@ class Backlog:
             call = calls.popleft()
             while call.state != WAITING:
                 call = calls.popleft()
-            self.counted(-1)
+            self.count -= 1
+            self.level.count -= 1
+            self.level.queue.waiting -= 1
             return [call]
         taken: list[Call] = []
         size = 0
@@ -143,15 +145,13 @@ class Offers:
     Entries are checked when they come up, and dropped when they no longer hold: cheaper than keeping them exact.
     """
 
-    __slots__ = ("_heap", "_offered")
+    __slots__ = ("_offered", "heap")
 
     def __init__(self) -> None:
-        self._heap: list[Offer] = []
+        self.heap: list[Offer] = []
+        """Empty where there is nothing to look at."""
         self._offered: dict[Backlog, Turn] = {}
         """The call by which a backlog was offered last: a second offer of the same adds nothing to the heap."""
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
 
     def add(self, backlog: Backlog) -> None:
         """Offer the oldest call of that backlog."""
@@ -161,16 +161,16 @@ class Offers:
         turn = (-head.cost, head.id)
         if self._offered.get(backlog) != turn:
             self._offered[backlog] = turn
-            heappush(self._heap, (turn, backlog))
+            heappush(self.heap, (turn, backlog))
 
     def first(self, holds: Callable[[Backlog], bool]) -> Offer | None:
         """The top entry that is still true; the untrue ones above it go."""
-        while self._heap:
-            turn, backlog = self._heap[0]
+        while self.heap:
+            turn, backlog = self.heap[0]
             head = backlog.head()
             if head is not None and head.id == turn[1] and holds(backlog):
-                return self._heap[0]
-            heappop(self._heap)
+                return self.heap[0]
+            heappop(self.heap)
             if self._offered.get(backlog) == turn:
                 del self._offered[backlog]
         return None
@@ -209,7 +209,7 @@ class Level:
 
     def fresh(self, is_loose: Callable[[Backlog], bool], is_open: Callable[[Provided], bool]) -> Backlog | None:
         """The backlog with the oldest call that any slave may take."""
-        if not self._fresh and not self._behind:  # others hold all that is wanted
+        if not (self._fresh.heap or self._behind):  # others hold all that is wanted
             return self.plain if self.plain.count else None
         found = self._older(self._fresh.first(is_loose), is_loose, is_open)
         head = self.plain.head() if self.plain.count else None

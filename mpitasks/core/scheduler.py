@@ -29,6 +29,7 @@ from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
 from .suspects import Suspects
 from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
+from .why import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +224,13 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         window, queue, took = slave.window, slave.queue, dict(finished)
-        calls = [window[call_id] for call_id in took]
+        if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
+            calls = [window.pop(finished[0][0])]
+        else:
+            calls = [window[call_id] for call_id in took]
+            for call_id in took:
+                del window[call_id]
         for call in calls:
-            del window[call.id]
             call.state = ENDED
         self.unfinished -= len(calls)
         if self._suspects.on_trial:
@@ -373,6 +378,11 @@ class Scheduler:
         holds = {rank: tuple(slave.holds) for rank, slave in self._slaves.items()}
         return Looks(queues, holds, {resource: len(holders) for resource, holders in self._holders.items()})
 
+    def state(self, now: float) -> State:
+        """What `why` reads."""
+        state = self.unfinished, self._queues, self._slaves, self._holders, self._occupied, self.tally, self._patience
+        return State(now, *state)
+
     def waiting(self) -> list[Call]:
         """The calls that could be sent, of all tasks, and those that wait for their trial."""
         levels = (level for queue in self._demand.values() for level in queue.busy_levels())
@@ -393,7 +403,7 @@ class Scheduler:
         orders: list[Order] = []
         if self._suspects.groups:
             self._try_suspects()
-        if self._alarms:
+        if self._alarms and self._alarms[0][0] <= now:
             self._ring()
         if self._ended is not None:
             self._go_on(self._ended, orders)
@@ -585,11 +595,12 @@ class Scheduler:
 
     def _waited_long(self, backlog: Backlog, sticky: Backlog, slave: Slave) -> bool:
         """A call behind what this slave holds has waited long enough, and that was held long enough, to go before it."""
-        mine, its = backlog.head(), sticky.head()
-        older = mine is not None and its is not None and mine.id < its.id
         # Else, once much has waited for long, each slave would acquire anew for each call.
         since = backlog.since if backlog.resource is PLAIN else max(backlog.since, slave.took_up_at)
-        return older and self._now - since > self._rules.patience
+        if self._now - since <= self._rules.patience:
+            return False
+        mine, its = backlog.head(), sticky.head()
+        return mine is not None and its is not None and mine.id < its.id
 
     # ---------------------------------------------------------------- what others hold
 
@@ -688,8 +699,10 @@ class Scheduler:
     def _window_size(self, queue: Queue, backlog: Backlog) -> int:
         """How many calls a slave should have at a time."""
         head = backlog.head()
-        if head is not None and head.chunk:
-            return head.chunk
+        return head.chunk if head is not None and head.chunk else self._usual_size(queue)
+
+    def _usual_size(self, queue: Queue) -> int:
+        """The same, where the user has no wish."""
         if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
         return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
@@ -722,11 +735,12 @@ class Scheduler:
 
     def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
         """Put the next calls of that backlog into the window of that slave."""
-        window = slave.window
-        most = self._window_size(queue, backlog) - len(window)
-        if most > 1:
-            head = backlog.head()
-            if not (head is not None and head.chunk):
+        window, head = slave.window, backlog.head()
+        if head is not None and head.chunk:
+            most = head.chunk - len(window)
+        else:
+            most = self._usual_size(queue) - len(window)
+            if most > 1:
                 most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
         if self._suspects.on_trial:
@@ -760,7 +774,8 @@ class Scheduler:
     def _fill(self, slave: Slave, queue: Queue, backlog: Backlog) -> Send:
         """What `_grant` does, for a slave that ended its window and goes on with the same; without what stays as it was."""
         calls = self._take(slave, queue, backlog)
-        self._progress(slave, self._now)
+        if len(calls) > 1 or self._now != slave.progress_at:
+            self._progress(slave, self._now)
         if backlog.resource is PLAIN:
             self._settle(backlog)
             return self._send(slave, calls, PLAIN_CALL, "")
@@ -786,7 +801,7 @@ class Scheduler:
         # What it holds could be wanted elsewhere: by calls that wait for just this slave, and are ranked once it is idle.
         if len(slave.holds) > 1 or backlog.resource not in slave.holds or len(self._wanted[backlog.resource]) > 1:
             return None
-        fresh = self._fresh(level)
+        fresh = level.fresh(self._is_loose, self._is_open)
         return None if fresh is not None and self._waited_long(fresh, backlog, slave) else backlog
 
     def _refills(self) -> Iterator[Send]:
@@ -1075,7 +1090,8 @@ class Scheduler:
 
     def _has_ended(self, slave: Slave, queue: Queue) -> None:
         """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
-        self._free_ended()
+        if self._ended is not None:
+            self._free_ended()
         if slave.before is not None or slave.occupies or queue.owed:
             self._freed(slave)
         else:

@@ -159,17 +159,23 @@ class Drive:
         """Drive when nobody else does."""
         try:
             while not self._stopping.wait(self._nap()):
-                if monotonic() - self.stepped_at >= BACKGROUND_AFTER and self._leading.acquire(blocking=False):
-                    try:
-                        while self.turn() and not self._farm.has_news():
-                            pass
-                    finally:
-                        self._step_down()
+                if self.take_over():
                     self._farm.announce()
                 if self._is_orphan():
                     os._exit(1)  # with the launcher, everybody has gone who could end this process
         except BaseException as error:  # noqa: BLE001  the top of a thread: every waiter must hear of it
             self._break(error)
+
+    def take_over(self) -> bool:
+        """Drive for a moment, if nobody has for a while; whether it did."""
+        if monotonic() - self.stepped_at < BACKGROUND_AFTER or not self._leading.acquire(blocking=False):
+            return False
+        try:
+            while self.turn() and not self._farm.has_news():
+                pass
+        finally:
+            self._step_down()
+        return True
 
     def turn(self) -> bool:
         """A turn of the farm. What it raises ends the farm, and every call hears of it."""

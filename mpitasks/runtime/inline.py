@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ..futures import Future
+from ..ids import Rank
 from ..options import Plan
 from ..transport.local import local_world
 from .backoff import Backoff
@@ -38,6 +39,11 @@ class InlineMaster(Master):
                 self.interrupts.check()
         self.interrupts.check()
         return future
+
+    def ask_stacks(self) -> list[Rank]:
+        """The slave can't be asked: it is main's own thread."""
+        self.stacks[self._slave.rank] = "in main's thread: see there"
+        return []
 
     def close(self, grace: float) -> list[int]:
         """End what the slave runs on."""

@@ -32,6 +32,10 @@ class Later:
             taken.append(heappop(self._heap)[2])
         return taken
 
+    def calls(self) -> list[tuple[float, Call]]:
+        """All calls, and when they go on."""
+        return [(at, call) for at, _, call in self._heap]
+
     def take_all(self) -> list[Call]:
         """Remove and return all calls."""
         return self.take(inf)

@@ -27,6 +27,7 @@ from time import monotonic
 from typing import Any, NoReturn, cast
 
 from .. import registry
+from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Rules, Scheduler, Send
 from ..errors import FarmBroken, JournalError
@@ -36,10 +37,10 @@ from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
 from ..observe.counts import Statistics, take
 from ..options import Plan
-from ..retries import Failure
+from ..retries import CRASHED, Failure
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
-from ..transport.failures import encode_failure
+from ..transport.failures import encode_failure, gist_of, with_earlier
 from . import logs
 from .arguments import Encoder
 from .backoff import Backoff
@@ -49,7 +50,7 @@ from .interrupts import DRAIN as DRAIN_SIGNAL
 from .interrupts import ENDS, Interrupts
 from .later import Later
 from .losses import Losses, times
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STACKS, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
 from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
@@ -61,7 +62,7 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = ("crashes", "failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -79,6 +80,8 @@ class _Call(Call):
         """How often it has failed."""
         self.is_early = False
         """Whether it knows that it should stop: what it returns may be half of it."""
+        self.crashes: tuple[str, ...] = ()
+        """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
 
@@ -94,8 +97,22 @@ def _ours(call: Call) -> _Call:
     return cast("_Call", call)
 
 
+def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.Payload:
+    """The failure as it is told; that of a call which has crashed before lists each time."""
+    told = with_earlier(payload, call.crashes) if call.crashes else payload
+    if failure[0][0] == CRASHED:
+        call.crashes += (gist_of(payload),)
+    return told
+
+
 class Master:
     """The running farm, on rank 0."""
+
+    isolates = False
+    """Whether all calls run in children of slaves."""
+    left = 0
+    """Calls that had not ended when the run was drained, and have not since."""
+    _closing = _dismissed = _draining = False
 
     def __init__(
         self,
@@ -109,9 +126,9 @@ class Master:
         self.slaves = transport.size - 1
         self.places = places
         """Host and process of each rank, where ranks are processes."""
+        self.stacks: dict[Rank, str] = {}
+        """What slaves have said since they were asked where they are."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
-        self.left = 0
-        """Calls that had not ended when the run was drained, and have not since."""
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
         self._scheduler = Scheduler(Rules(strikes=strikes))
@@ -132,9 +149,7 @@ class Master:
         self._book: Book | None = None
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
-        self._unlooked = 0
-        self._decide_at = 0.0
-        self._closing = self._dismissed = self._draining = False
+        self._unlooked, self._decide_at = 0, 0.0
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -376,6 +391,30 @@ class Master:
         if self.interrupts.pending:
             self.interrupts.check_once()
 
+    # ---------------------------------------------------------------- for the watchdog
+
+    def explain(self) -> why.Explanation:
+        """What waits, and why; what the slaves do."""
+        with self._lock:
+            return why.explain(self._scheduler.state(monotonic()), self._later.calls())
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers of which one changes when anything happens."""
+        with self._lock:
+            return why.progress(self._scheduler.state(monotonic()))
+
+    def ask_stacks(self) -> list[Rank]:
+        """Ask the slaves where they are: their answers come into `stacks`. Who was asked."""
+        with self._lock:
+            self.stacks.clear()
+            for rank in self._present:
+                self._send(rank, (STACKS,))
+            return list(self._present)
+
+    def take_over(self) -> None:
+        """Take in what has arrived, if nobody else does."""
+        self._drive.take_over()
+
     # ---------------------------------------------------------------- driving
 
     def step(self) -> bool:
@@ -411,6 +450,11 @@ class Master:
     def is_busy(self) -> bool:
         """Whether calls have not ended."""
         return self._scheduler.unfinished > 0
+
+    @property
+    def broken(self) -> BaseException | None:
+        """Why the farm has ended before its time, if it has."""
+        return self._drive.broken
 
     def _is_sending(self) -> bool:
         with self._lock:
@@ -557,6 +601,8 @@ class Master:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
             self._hear(message[1])
+        elif message[0] == STACKS:
+            self.stacks[arrival.source] = message[1]
         else:
             self._take_report(arrival.source, message, now)
 
@@ -568,10 +614,13 @@ class Master:
             if self._book is not None:
                 self._keep(self._book, zip(calls, outcomes, strict=True))
             for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
-                if self._draining and failure is None and not call.is_early:
-                    self.left -= 1
-                if failure is None or not self._again(call, failure, now):
-                    self._finish(call, payload, returned=failure is None)
+                if failure is None:
+                    self.left -= self._draining and not call.is_early
+                    self._finish(call, payload, returned=True)
+                    continue
+                told = _with_crashes(call, failure, payload)
+                if not self._again(call, failure, now):
+                    self._finish(call, told, returned=False)
         if given_back is not None:
             self._scheduler.given_back(source, given_back, now)
             if self._closing:
@@ -767,7 +816,8 @@ class Master:
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
             plan = call.plan
-            terms = (plan.timeout, plan.isolate) if plan.isolate or plan.timeout is not None else None
+            isolate = plan.isolate or self.isolates
+            terms = (plan.timeout, isolate) if isolate or plan.timeout is not None else None
             calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         self._send(order.rank, (WINDOW, functions, dropped, calls))

@@ -21,11 +21,13 @@ from typing import Any
 
 from .. import output
 from ..ids import MASTER, CallId
+from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
+from . import stacks
 from .backoff import Backoff
 from .drive import never
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
+from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STACKS, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
 from .runner import Runner
 
 TICK = 0.05
@@ -67,17 +69,22 @@ class Slave:
         """The call that knows that it should stop."""
         self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
         self._keeper = self._runner.keeper
+        self._isolation = Isolation(
+            self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired, records=self.records
+        )
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
-        """What the master knows of the keeper; None: something else, that it expected of a call which failed to acquire it."""
+        """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
         self._draining = self._leaving = False
         self._begun = 0
+        self._thread = threading.current_thread()
+        """In which calls run."""
 
     # ---------------------------------------------------------------- the loop
 
     def serve(self) -> None:
         """Run calls until the master says that no more will come."""
-        closing = threading.Event()
+        closing, self._thread = threading.Event(), threading.current_thread()
         listener = threading.Thread(target=self._listen, args=(closing,), name="mpitasks-listener", daemon=True)
         listener.start()
         try:
@@ -98,7 +105,8 @@ class Slave:
             return True
         if perf_counter() >= self._keeper.due:
             self._keeper.release_idle()
-        if self._outbox or self.records or self._held is not self._keeper.held:
+        self._isolation.look()
+        if self._outbox or self.records or self._held is not self._holds:
             self._report()
         if self._stopped:
             self._forget_stops()
@@ -115,6 +123,7 @@ class Slave:
     def close(self) -> None:
         """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
         self._runner.close()
+        self._isolation.close()
         self._finish_sending()
         with self._wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
@@ -137,6 +146,7 @@ class Slave:
         kind = message[0]
         if kind == WINDOW:
             self._runner.know(message[1], message[2])
+            self._isolation.know(message[1], message[2])
             self._inbox.extend(message[3])
         elif kind == STOP:
             self._stopped.add(message[1])
@@ -146,6 +156,14 @@ class Slave:
         elif kind == LEAVE:
             self._leaving = True
             self.after_deaths = message[1:] == (True,)
+        elif kind == STACKS:
+            self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _stacks(self) -> str:
+        """Where this slave is; one that is a thread of a process tells of itself alone."""
+        if self._thread is threading.main_thread():
+            return stacks.of_this_process()
+        return stacks.of_thread(self._thread.ident or 0)
 
     def _forget_stops(self) -> None:
         """Nothing is left to stop: what was meant has ended before the word came."""
@@ -168,7 +186,7 @@ class Slave:
             outcomes: list[Outcome] = []
             while self._outbox:
                 outcomes.append(self._outbox.popleft())
-            if outcomes or self.records or self._held is not self._keeper.held:
+            if outcomes or self.records or self._held is not self._holds:
                 self._send_report(outcomes, None)
         self._sent_at = perf_counter()
 
@@ -177,7 +195,7 @@ class Slave:
         while self.records:
             records.append(self.records.popleft())
         holdings: Holdings | None = None
-        held = self._keeper.held  # read once: the main thread may acquire while the listener sends
+        held = self._holds  # read once: the main thread may acquire while the listener sends
         if given_back or held is not self._held:
             acquired, self._acquired = self._acquired, []
             holdings, self._held = (held, acquired), held
@@ -205,7 +223,7 @@ class Slave:
             if self._begun == seen:
                 while self._receive():
                     pass
-                if self._outbox or self.records or self._held is not self._keeper.held:
+                if self._outbox or self.records or self._held is not self._holds:
                     self._report()
             seen = self._begun
 
@@ -235,11 +253,27 @@ class Slave:
                 output.flush()
 
     def _run(self, call: SentCall) -> Outcome:
-        """Run one call."""
-        outcome = self._runner.run(call)
+        """Run one call, here or in a child."""
+        resource, terms = call[7:]
+        is_isolated = terms is not None and terms[1]
+        if resource is not None:
+            self._let_go(here=is_isolated)
+        outcome = self._isolation.run(call) if is_isolated else self._runner.run(call)
         if self._stopped:
             self._stopped.discard(call[0])
         return outcome
+
+    @property
+    def _holds(self) -> Sequence[Named]:
+        """What this slave holds: here or in its child, never in both."""
+        return self._isolation.held or self._keeper.held
+
+    def _let_go(self, *, here: bool) -> None:
+        """Release what is held here, or in the child, since the other is to acquire: they would hold too much together."""
+        if not here:
+            self._isolation.release_all()
+        elif self._keeper.held:
+            self._keeper.release_all()
 
     def _is_stopped(self, call_id: CallId) -> bool:
         """Whether the outcome of that call is not wanted any more. If so, the master must know before it has the outcome."""

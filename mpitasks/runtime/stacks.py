@@ -12,6 +12,7 @@ the manual page signal(7) says; Python's own go on.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import linecache
 import os
@@ -24,22 +25,28 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from socket import gethostname
 from types import FrameType
 from typing import IO, NamedTuple
 
-from .interrupts import MARK
+from .coroutines import waiting_in
 
 SIGNAL = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else None
 """A real-time signal: neither launchers, nor Python, nor MPI libraries give it a meaning."""
 ANSWER_WITHIN = 1.0
 """Seconds until a process has written its dump; it needs about a millisecond, once it gets the processor."""
+CALLERS = ("_call", "_call_main", "_await")
+"""Functions of ours that call main or a task: what they call is the user's code. Of a dump, only names are known."""
+SLAVE = "mpitasks-slave-"
+"""How the name of a thread begins that is a slave."""
 QUIET = 0.02
 """Seconds without another line, after which a dump is complete."""
 
 _PACKAGE = os.fspath(Path(__file__).parent.parent) + os.sep
+_ASYNCIO = os.fspath(Path(asyncio.__file__).parent) + os.sep
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) (?P<ident>0x[0-9a-f]+)(?: \[(?P<name>.*)\])? \(most recent call first\)")
@@ -60,13 +67,15 @@ class Place(NamedTuple):
 
 
 def of_this_process() -> str:
-    """The stacks of this process's Python threads, the main thread first; our own threads are left out."""
+    """The stacks of this process's Python threads, the main thread first, without our own; slaves tell of themselves."""
     frames = sys._current_frames()  # noqa: SLF001  documented, for this purpose
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
     parts = []
     for ident in sorted(frames, key=lambda one: (one != main, one)):
-        lines = _text_of(traceback.StackSummary.extract(_outermost_first(frames[ident])), _mark(frames[ident]))
+        if names.get(ident, "").startswith(SLAVE):
+            continue
+        lines = _text_at(frames[ident])
         if lines:
             parts.append(f"thread {names.get(ident, hex(ident))!r}:\n{lines}")
     return "\n".join(parts)
@@ -75,45 +84,50 @@ def of_this_process() -> str:
 def of_thread(ident: int) -> str:
     """The stack of one thread of this process, the innermost call last; empty if it has ended, or runs our code alone."""
     frame = sys._current_frames().get(ident)  # noqa: SLF001  documented, for this purpose
-    if frame is None:
-        return ""
-    return _text_of(traceback.StackSummary.extract(_outermost_first(frame)), _mark(frame))
+    return "" if frame is None else _text_at(frame)
+
+
+def _text_at(frame: FrameType) -> str:
+    """The stack of the thread whose innermost frame this is, and where the tasks of its asyncio loop wait."""
+    parts = [_text_of(traceback.StackSummary.extract(_outermost_first(frame)))]
+    for name, stack in waiting_in(frame):
+        if lines := _text_of(stack):
+            parts.append(f"  asyncio task {name!r} waits:\n{lines}")
+    return "".join(parts)
 
 
 def _outermost_first(frame: FrameType) -> Iterator[tuple[FrameType, int]]:
     return reversed(list(traceback.walk_stack(frame)))
 
 
-def _mark(frame: FrameType | None) -> int:
-    """How many of the outermost frames led to the user's code: all up to the last that says so."""
-    frames = []
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    marked = [place for place, one in enumerate(reversed(frames)) if MARK in one.f_code.co_varnames]
-    return marked[-1] + 1 if marked else 0
-
-
-def _text_of(stack: Sequence[traceback.FrameSummary], start: int = 0) -> str:
+def _text_of(stack: Sequence[traceback.FrameSummary]) -> str:
     """The frames that are the user's, in Python's form; empty if none is."""
-    frames = _without_ends(list(stack)[start:])
+    callers = [place for place, one in enumerate(stack, 1) if _is_ours(one.filename) and one.name in CALLERS]
+    frames = _without_ends(stack[max(callers, default=0) :])
     lines: list[str] = []
-    for is_ours, some in groupby(frames, lambda one: _is_ours(one.filename)):
-        lines += ["  ... mpitasks ...\n"] if is_ours else traceback.format_list(list(some))
+    for machinery, some in groupby(frames, lambda one: _machinery(one.filename)):
+        lines += [f"  ... {machinery} ...\n"] if machinery else traceback.format_list(list(some))
     return "".join(lines)
 
 
-def _without_ends(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+def _without_ends(frames: Sequence[traceback.FrameSummary]) -> Sequence[traceback.FrameSummary]:
     """Without what started the thread, and without our own code that the innermost frame of the user's waits in."""
     first, last = 0, len(frames)
     while first < last and (_is_ours(frames[first].filename) or _starts_threads(frames[first].filename)):
         first += 1
+    if any(_is_ours(one.filename) for one in frames[:first]) and all(_is_stdlib(one.filename) for one in frames[first:]):
+        return []
     inner = last
     while inner > first and (_is_ours(frames[inner - 1].filename) or _is_stdlib(frames[inner - 1].filename)):
         inner -= 1
-        if _is_ours(frames[inner].filename):
+        if _machinery(frames[inner].filename):
             last = inner
     return frames[first:last]
+
+
+def _machinery(file: str) -> str:
+    """Whose code it is that only calls the user's; empty for all other code."""
+    return "mpitasks" if _is_ours(file) else "asyncio" if file.startswith(_ASYNCIO) else ""
 
 
 def _is_ours(file: str) -> bool:
@@ -130,8 +144,8 @@ def _is_stdlib(file: str) -> bool:
 
 # ---------------------------------------------------------------- by a signal
 
-_files: list[IO[bytes]] = []
-"""Where this process writes: never closed, since the signal's handler writes to the descriptor."""
+_answering: dict[int, tuple[Place, IO[bytes] | None]] = {}
+"""By process number, since forks inherit it. The file is never closed: the signal's handler writes to its descriptor."""
 
 
 def answer() -> Place:
@@ -139,17 +153,16 @@ def answer() -> Place:
 
     The file has no name: nothing is left when the process is gone, and only processes of the same user can open it, by /proc.
     """
-    pid, file = os.getpid(), -1
-    if SIGNAL is not None and _began(pid):
-        try:
-            opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_files`
-        except OSError:  # no folder for temporary files can be written to
-            return Place(gethostname(), pid, _began(pid), -1)
-        _append_only(opened.fileno())
-        faulthandler.register(SIGNAL, file=opened, all_threads=True)
-        _files.append(opened)
-        file = opened.fileno()
-    return Place(gethostname(), pid, _began(pid), file)
+    pid = os.getpid()
+    if pid not in _answering:
+        began, file = _began(pid), None
+        if SIGNAL is not None and began:
+            with suppress(OSError):  # no folder for temporary files can be written to
+                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_answering`
+                _append_only(file.fileno())
+                faulthandler.register(SIGNAL, file=file, all_threads=True)
+        _answering[pid] = Place(gethostname(), pid, began, -1 if file is None else file.fileno()), file
+    return _answering[pid][0]
 
 
 def _append_only(descriptor: int) -> None:
@@ -174,7 +187,7 @@ def dump(place: Place, *, within: float = ANSWER_WITHIN) -> str:
         return f"the stack of process {place.pid} can't be read: {error}"
     if not text:
         return f"process {place.pid} has not written its stack within {within:g} s (state {_state(place.pid)} in ps)"
-    return _readable(text)
+    return readable(text)
 
 
 def _why_not(place: Place) -> str:
@@ -183,7 +196,7 @@ def _why_not(place: Place) -> str:
         return f"process {place.pid} is on {place.host}: its stack can't be read from {gethostname()}"
     if not place.began or _began(place.pid) != place.began:
         return f"process {place.pid} has ended, or can't be seen from here"
-    if place.file < 0 or not _catches(place.pid):
+    if place.file < 0 or not catches(place.pid, SIGNAL):  # it would die of it
         return f"process {place.pid} can't write its stack"
     if _state(place.pid) in "Tt":
         return f"process {place.pid} is stopped (by SIGSTOP or a debugger): `kill -CONT {place.pid}` lets it go on"
@@ -204,7 +217,7 @@ def _asked(place: Place, deadline: float) -> str:
         return file.read().decode(errors="replace")
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """A dump of faulthandler's in Python's usual form: innermost call last, with source lines, without our threads."""
     threads: list[tuple[str, list[traceback.FrameSummary]]] = []
     for line in text.splitlines():
@@ -215,14 +228,8 @@ def _readable(text: str) -> str:
     if threads:  # the oldest thread comes last in a dump
         threads[-1] = threading.main_thread().name, threads[-1][1]
     linecache.checkcache()
-    parts = [(name, _text_of(frames, _calls_mark(frames))) for name, frames in reversed(threads)]
+    parts = [(name, _text_of(frames)) for name, frames in reversed(threads)]
     return "\n".join(f"thread {name!r}:\n{lines}" for name, lines in parts if lines)
-
-
-def _calls_mark(frames: Sequence[traceback.FrameSummary]) -> int:
-    """As `_mark`, where only names are known."""
-    marked = [place for place, one in enumerate(frames) if _is_ours(one.filename) and one.name in ("_call", "_call_main")]
-    return marked[-1] + 1 if marked else 0
 
 
 def _began(pid: int) -> str:
@@ -250,11 +257,11 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def _catches(pid: int) -> bool:
-    """Whether a process handles `SIGNAL`, which would end it else."""
+def catches(pid: int, number: int | None) -> bool:
+    """Whether a process handles that signal, in Python or in C."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", text, re.MULTILINE)
-    return SIGNAL is not None and caught is not None and bool(int(caught[1], 16) >> (SIGNAL - 1) & 1)
+    return number is not None and caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)

@@ -39,8 +39,6 @@ LOOK = 0.5
 STOPPED_AT_MOST = 5.0
 """Seconds, of those in which this process runs itself, that a stopped rank is waited for."""
 CONNECT_WITHIN = 20.0
-KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""How the kernel finds out that the other host is gone."""
 _IGNORED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
 """Launchers send them to the rank too, which is of the same process group; it decides. MPICH's sends SIGUSR1 at a death."""
 _PR_SET_PDEATHSIG = 1
@@ -49,14 +47,6 @@ _PR_SET_PDEATHSIG = 1
 def proof(secret: str, challenge: str, rank: int) -> str:
     """What shows that a guard of that rank knows the secret."""
     return hmac.new(secret.encode(), f"{challenge} {rank}".encode(), hashlib.sha256).hexdigest()
-
-
-def keep_alive(connection: socket.socket) -> None:
-    """Have the kernel break this connection when the other host is gone."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE.items():
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def words_for(status: int) -> str:
@@ -192,7 +182,6 @@ class Guard:
     @staticmethod
     def _introduced(connection: socket.socket, word: dict[str, Any]) -> socket.socket:
         """Show rank 0 that this is the guard of that rank."""
-        keep_alive(connection)
         lines = connection.makefile("rw")
         challenge = lines.readline().strip()
         shown = proof(word["secret"], challenge, word["rank"])

@@ -51,25 +51,21 @@ def end() -> None:
         _ended[-1].close()
 
 
-def begun() -> None:
-    """Tell the guard that the others can go on without this rank from now on."""
-    _say({"begun": True})
-
-
 def leaving(within: float | None = None) -> None:
     """Tell the guard that this rank ends in order, within so many seconds; None: some time."""
     _say({"leaving": within})
 
 
-def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Watch | None:
-    """Have all guards connect to rank 0; every rank of `comm` must call this.
+def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], None] | None:
+    """Have all guards connect to rank 0; every rank of `comm` must call this, after all else that they do together.
 
     Args:
         comm: The ranks.
         deaths: Where rank 0 is to find who has died.
 
     Returns:
-        On rank 0, what listens to them; None on other ranks, and where there are no guards.
+        A function that has the guard of a rank end that, for this reason, if it lives; it does so on rank 0 alone. None:
+        there are no guards.
 
     Raises:
         StartError: A guard can't reach rank 0.
@@ -89,13 +85,7 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Watch | None:
         msg = f"the guards of these ranks can't reach rank 0: {', '.join(problems)}; without --survive, none are needed"
         raise StartError(msg) if watch is not None else SystemExit(1)
     _forget_shared_memory()
-    return watch
-
-
-def suspect_with(watch: Watch | None) -> Callable[[Rank, str], None] | None:
-    """What to do about a rank with which MPI fails, if ranks have guards."""
-    if not _pipe:
-        return None
+    _say({"begun": True})
     return watch.kill if watch is not None else lambda *_: None
 
 

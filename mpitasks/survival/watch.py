@@ -3,9 +3,10 @@
 ::
 
     guard ──► TCP ──► challenge, proof ──► "ended: signal 9" ──► tell(Death)
-                                       └─► nothing more: host or guard are gone, and the rank with them
+                                       └─► nothing more: the guard is gone, and the rank with it
 
-A thread that sleeps in `select`. The farm looks at what it has told in each of its turns, after all that has arrived.
+A host that is gone says nothing: see `lifeline`. A thread sleeps in `select`; the farm looks at what it has told in each of
+its turns, after all that has arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hmac import compare_digest
 
 from ..ids import Rank
 from ..transport.base import Death
-from .guard import keep_alive, proof
+from .guard import proof
 
 _LONGEST = 65536
 """Bytes of a line; a guard's are shorter."""
@@ -85,7 +86,6 @@ class Watch:
         """Ask whoever connects who it is."""
         with suppress(OSError):  # it has gone already
             connection, _ = self._listener.accept()
-            keep_alive(connection)
             peer = _Peer(connection)
             connection.sendall(peer.challenge.encode() + b"\n")
             self._selector.register(connection, selectors.EVENT_READ, peer)

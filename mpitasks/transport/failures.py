@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import RemoteError, RemoteTraceback
@@ -58,6 +59,20 @@ def decode_failure(payload: wire.Payload) -> BaseException:
         error.__cause__ = RemoteTraceback(failure.text)
     error.add_note(failure.note)
     return error
+
+
+def gist_of(payload: wire.Payload) -> str:
+    """A failure in a line: which call it was, and where, and its text."""
+    failure = _Failure(*wire.decode(payload))
+    return f"{failure.note}: {failure.message}".partition("\n")[0]
+
+
+def with_earlier(payload: wire.Payload, earlier: Sequence[str]) -> wire.Payload:
+    """A failure that also says what became of the call before."""
+    failure = _Failure(*wire.decode(payload))
+    return wire.encode(
+        tuple(failure._replace(note="\n".join((failure.note, "before that:", *(f"  {one}" for one in earlier)))))
+    )
 
 
 def _pickled(error: BaseException) -> bytes | None:

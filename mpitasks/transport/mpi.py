@@ -83,11 +83,6 @@ class Survivors:
         self._suspect = suspect
         self._has_ulfm = has_ulfm()
 
-    @classmethod
-    def of(cls, comm: MPI.Comm, suspect: Callable[[Rank, str], None] | None) -> Survivors | None:
-        """What to make of errors in this job; None: its ranks can't die alone."""
-        return cls(comm, suspect) if suspect is not None or has_ulfm() else None
-
     def explain(self, error: MPI.Exception, rank: Rank | None) -> list[Death]:
         """Something went wrong with that rank, or with nobody knows which: the ranks that are dead by it.
 
@@ -158,7 +153,7 @@ class MpiTransport:
         self._sends: deque[_Sending] = deque()
         self._incoming: dict[Rank, deque[_Incoming]] = {}
         self.deaths: deque[Death] = deque()
-        self.survivors: Survivors | None = None
+        self._survivors: Survivors | None = None
         """What to make of errors, where ranks can die; else an error ends the job."""
         self._dropped: set[Rank] = set()
         self._kept: list[object] = []
@@ -215,6 +210,19 @@ class MpiTransport:
                 return False
         return any(probe(source, tag, status) for source in (*self._sources, *self._sources))
 
+    def survive(self, suspect: Callable[[Rank, str], None] | None) -> None:
+        """Other ranks may die from now on, if this job was started so.
+
+        Args:
+            suspect: Has the guard of a rank end it, if it lives; None: there are no guards.
+        """
+        if suspect is not None or has_ulfm():
+            self._survivors = Survivors(self._comm, suspect)
+
+    def has_failed(self, rank: Rank) -> bool:
+        """Whether MPI has called that rank dead."""
+        return self._survivors is not None and rank in self._survivors.failed
+
     @property
     def receiving(self) -> bool:
         """Whether a packet has arrived in part."""
@@ -264,9 +272,9 @@ class MpiTransport:
         Raises:
             MPI.Exception: No rank has died by it.
         """
-        if self.survivors is None:
+        if self._survivors is None:
             raise error
-        self.deaths.extend(self.survivors.explain(error, rank))
+        self.deaths.extend(self._survivors.explain(error, rank))
 
     def _pieces(self, frame: memoryview) -> Iterator[memoryview]:
         for start in range(0, frame.nbytes, self._limit):

@@ -25,6 +25,7 @@ ALSO = {
     "JournalError": RuntimeError,
     "NoIdentity": TypeError,
     "ResultTimeout": TimeoutError,
+    "TaskTimeout": TimeoutError,
     "SlaveNotReady": RuntimeError,
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mpi4py
 import pytest
 
-from mpitasks import StartError, ending, launch
+from mpitasks import StartError, cli, control, ending, launch
 from mpitasks.launch import Library
 
 if TYPE_CHECKING:
@@ -164,12 +164,61 @@ def test_in_a_batch_job_the_hosts_decide_how_many_fit(monkeypatch: pytest.Monkey
     assert launch._flags(Library("Open MPI"), 64) == ([], {}, [])
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have been run, of an Open MPI on 2 cores."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(launch, "usable_cores", lambda: 2)
+    monkeypatch.setattr(launch.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(launch, "_library", lambda: Library("Open MPI"))
+    monkeypatch.setattr(launch, "_mpiexec", lambda _: "/bin/mpiexec")
+    monkeypatch.setattr(launch._Minder, "run", lambda _, command, __: commands.append(command) or 0)
+    monkeypatch.delenv(launch.WORDS, raising=False)
+    return commands
+
+
+def test_the_user_s_words_reach_mpiexec(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the option or the variable, taken apart as a shell does. Where ranks go is theirs to say, then."""
+    app = tmp_path / "app.py"
+    app.touch()
+    monkeypatch.setenv(launch.WORDS, "")  # what the option sets is undone after the test
+    assert cli.main(["--mpiexec", "--host 'one:2,two:2'", "-n", "4", str(app), "--mpiexec", "mine"]) == 0
+    assert cli.main(["--mpiexec=-v", "-n", "4", "-m", "app"]) == 0
+    assert started == [
+        ["/bin/mpiexec", "--host", "one:2,two:2", "-n", "4", sys.executable, str(app), "--mpiexec", "mine"],
+        ["/bin/mpiexec", "-v", "-n", "4", sys.executable, "-m", "app"],
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_words_that_can_t_be_told_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quote that is not closed."""
+    monkeypatch.setenv(launch.WORDS, "-hosts 'one")
+    with pytest.raises(
+        StartError, match=r"""the words for mpiexec, "-hosts 'one", can't be told apart \(No closing quotation\)"""
+    ):
+        launch.own_words()
+
+
+def test_a_launcher_that_waits_for_a_lost_host_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When rank 0 has aborted the job; its code counts, whatever the launcher says."""
+    monkeypatch.setattr(ending, "_said", [])
+    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    monkeypatch.setattr(launch, "_ABORTS_WITHIN", 0.0)
+    ending.tell(ending.End(3, "a host was lost"))
+    ending.tell_aborted()
+    waits = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"]
+    assert launch._Minder(tmp_path).run(waits, dict(os.environ)) == 3
+
+
 @pytest.mark.parametrize(("told", "code"), [("3", 3), (None, 128 + signal.SIGSEGV)])
 def test_a_launcher_that_crashes_takes_no_code_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, code: int
 ) -> None:
     """What rank 0 has said before it aborted the job counts, if it said anything."""
-    monkeypatch.setattr(ending.control, "given", lambda: tmp_path)
+    monkeypatch.setattr(control, "given", lambda: tmp_path)
     if told is not None:
         ending.tell(ending.End(int(told)))
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]

@@ -199,13 +199,15 @@ def test_a_task_can_be_an_argument(farm: Run) -> None:
 
 # ---------------------------------------------------------------- options
 
-LATER = ["timeout", "isolate", "ranks"]
+LATER = ["timeout", "ranks"]
 
 
 @pytest.mark.parametrize("option", LATER)
 def test_an_option_not_built_yet_is_refused(option: str) -> None:
     """Never accepted and ignored."""
-    with pytest.raises(TypeError, match=rf"@task\('x'\) has no option '{option}'; .*known: backoff, bind, key, max_slaves, "):
+    with pytest.raises(
+        TypeError, match=rf"@task\('x'\) has no option '{option}'; .*known: backoff, bind, isolate, key, max_slaves, "
+    ):
         task("x", **{option: 1})(abs)
 
 
@@ -214,7 +216,7 @@ def test_an_option_of_no_call_is_refused(option: str) -> None:
     """What the task alone decides, and what is not built yet, is no option of a call."""
     with pytest.raises(
         TypeError,
-        match=rf"add\.options\(\) has no option '{option}'; .*known: after, backoff, copy, cost, id, memo, priority, resource",
+        match=rf"add\.options\(\) has no option '{option}'; .*known: after, backoff, copy, cost, id, isolate, memo, priority",
     ):
         add.options(**{option: 1})
 
@@ -237,6 +239,7 @@ def test_a_misspelt_option_is_refused_with_the_nearest(given: str, meant: str) -
         ({"max_slaves": 1.5}, TypeError, r"max_slaves=1\.5 must be a whole number"),
         ({"max_slaves": True}, TypeError, r"max_slaves=True must be a whole number"),
         ({"max_slaves": "2"}, TypeError, r"max_slaves='2' must be a whole number"),
+        ({"isolate": 1}, TypeError, r"isolate=1 must be True or False: whether calls run in a child of the slave"),
         ({"priority": 0.5}, TypeError, r"priority=0\.5 must be a whole number; higher goes first"),
         ({"weight": 0}, ValueError, r"weight=0 must be a number above 0"),
         ({"weight": float("nan")}, ValueError, r"weight=nan must be"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -184,14 +185,14 @@ def test_without_a_journal_it_says_that_nothing_is_kept(mpiexec: Mpiexec) -> Non
     assert "calls are left, and nothing is kept, as there is no journal: --journal FILE" in ended.stderr
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int) -> None:
+@pytest.mark.parametrize(("ranks", "limit"), [(1, "1s"), (3, "0.5s")])
+def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int, limit: str) -> None:
     """With code 75; and `--restarts` goes on, as often as it may."""
-    with start(mpiexec, "waits", "--walltime", "1s", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", limit, ranks=ranks) as app:
         ended = app.wait(timeout=20)
     assert ended.returncode == 75, ended
     assert "mpitasks: interrupted: the walltime is over; " in ended.stderr
-    with start(mpiexec, "waits", "--walltime", "1s", "--restarts", "20", ranks=ranks) as app:
+    with start(mpiexec, "waits", "--walltime", limit, "--restarts", "20", ranks=ranks) as app:
         ended = app.wait(timeout=25)
     assert (ended.returncode, SUM in ended.stdout, ran_once_each(tmp_path)) == (0, True, True), ended
     assert "mpitasks: the run was interrupted: the walltime is over; it begins again" in ended.stderr
@@ -240,7 +241,7 @@ def test_a_killed_run_begins_again(mpiexec: Mpiexec, tmp_path: Path, whom: str) 
         ended = app.wait(timeout=25)
     assert (ended.returncode, SUM in ended.stdout) == (0, True), ended
     assert "mpitasks: the run was cut off (exit code " in ended.stderr
-    assert "it begins again, and may do so 0 times more" in ended.stderr
+    assert "it begins again, restarts left: 0" in ended.stderr
     assert len(lines(tmp_path / "executed")) <= CALLS + 2
     assert " complete at " in listing(mpiexec)[-1]
 
@@ -284,6 +285,80 @@ def test_so_it_does_under_a_bare_mpiexec(mpiexec: Mpiexec) -> None:
     script.write_text(APP)
     ended = mpiexec(3, script, "forgets")
     assert (ended.returncode, "value None" in ended.stdout) == (1, True), ended
+
+
+STUBBORN = """
+import hashlib, sys, time
+import mpitasks
+from mpitasks import task
+from mpitasks.runtime import clock
+
+clock.SLACK = 0.5
+
+@task
+def never_ends():
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:
+            pass
+
+def slave():
+    print("running", flush=True)
+    never_ends.delay().result()
+
+def master():
+    print("running", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"no signal", b"is looked at", 2_000_000_000)
+
+if __name__ == "__main__":
+    mpitasks.run(globals()[sys.argv[1]], grace=0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("who", "words"),
+    [
+        ("slave", "rank 1 is still in a call of 'app.never_ends'; the job is aborted"),
+        ("master", "main does not end although the time is over; the job is aborted"),
+    ],
+)
+def test_what_does_not_end_in_time_is_aborted(mpiexec: Mpiexec, who: str, words: str) -> None:
+    """With the same code, and the journal says so."""
+    script = mpiexec.folder / "app.py"
+    script.write_text(STUBBORN)
+    command = [sys.executable, "-m", "mpitasks", "-n", "2", "--journal", "run.jrnl", str(script), who]
+    with mpiexec.start_command(command) as app:
+        app.wait_for("running")
+        app.process.send_signal(signal.SIGUSR1)
+        ended = app.wait(timeout=15)
+    assert (ended.returncode, words in ended.stderr) == (75, True), ended
+    (run,) = listing(mpiexec)
+    assert run.endswith(": SIGUSR1")
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "walltime.md"
+
+
+def test_the_batch_script_of_the_docs_queues_itself_again(mpiexec: Mpiexec, tmp_path: Path) -> None:
+    """Slurm signals the shell alone; on 75 the job goes back into the queue, and it goes on there."""
+    (block,) = re.findall(r"^```sh\n(#!/bin/bash\n.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "job.sh").write_text(block)
+    (tmp_path / "app.py").write_text(APP.replace("how = sys.argv[1]", 'how = "waits"'))
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho scontrol $@\n")
+    scontrol.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {"PATH": path, "SLURM_NTASKS": "2", "SLURM_JOB_ID": "7"}
+    with mpiexec.start_command(["/bin/bash", "job.sh"], env=env) as app:
+        app.wait_for("running")
+        app.process.send_signal(signal.SIGUSR1)
+        ended = app.wait(timeout=15)
+    assert (ended.returncode, "scontrol requeue 7" in ended.stdout) == (75, True), ended
+    with mpiexec.start_command(["/bin/bash", "job.sh"], env=env) as app:
+        ended = app.wait(timeout=15)
+    assert (ended.returncode, SUM in ended.stdout, "scontrol" in ended.stdout) == (0, True, False), ended
+    assert ran_once_each(tmp_path)
 
 
 def end_of(app: App) -> Ended:

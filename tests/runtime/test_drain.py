@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Drained, FarmBroken, current, farm, task
+from mpitasks import Drained, FarmBroken, current, farm, task, walltime
 from mpitasks.journal import records
 from mpitasks.journal.listing import read
 from mpitasks.runtime.clock import Clock
 from mpitasks.runtime.interrupts import DRAIN, ENDS, Interrupts
 from tests.api.tasks import Gate, fresh, gate, hold
-from tests.runtime.world import do, echo, inside
+from tests.runtime.world import do, echo, fail, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,25 @@ def test_nothing_more_is_handed_out(new_world: Callable[..., World]) -> None:
     assert world.windows() == sent
     assert len(world.messages("DRAIN")) == 2
     assert world.master.left == 7 - len(sent)
+
+
+def test_not_even_to_an_idle_slave(new_world: Callable[..., World]) -> None:
+    """A call that is submitted after the drain, and before the master has looked again."""
+    world = new_world(1)
+    world.master.interrupts.draining = "the test"
+    echo.delay()
+    assert world.windows() == []
+
+
+def test_what_main_cancels_meanwhile_is_left_too(new_world: Callable[..., World]) -> None:
+    """As asyncio does with an async main."""
+    world = new_world(1)
+    futures = [echo.delay(number) for number in range(3)]
+    world.master.interrupts.draining = "the test"
+    assert futures[2].cancel()
+    world.turn()
+    world.turn()
+    assert world.master.left == 3 - len(world.windows()[0][1])
 
 
 def test_what_runs_may_end_and_counts(new_world: Callable[..., World]) -> None:
@@ -93,7 +112,7 @@ def test_a_failed_call_is_not_tried_again(new_world: Callable[..., World]) -> No
     future = do.options(retries=5, backoff=0.0).delay()
     world.turn()
     world.turn()
-    assert (type(future.exception()), future.attempts, world.master.left) == (OSError, 1, 1)
+    assert (type(future.exception(timeout=0)), future.attempts, world.master.left) == (OSError, 1, 1)
 
 
 # ---------------------------------------------------------------- interrupts
@@ -294,6 +313,35 @@ def test_inline_the_running_call_ends_first(tmp_path: Path) -> None:
     listing = read(tmp_path / "run.jrnl")
     assert (returned, [call["task"] for call in listing.calls]) == ([], [echo.name])
     assert [(run["end"], run["why"]) for run in listing.runs] == [(records.INTERRUPTED, "SIGUSR1")]
+
+
+@task
+def never_ends() -> None:
+    """A call that asks nobody."""
+    nap = threading.Event()
+    while True:
+        nap.wait(0.001)
+
+
+def test_inline_a_call_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same exception, after the grace: there is no other thread to go on in."""
+    limit = walltime.Limit(0.0, walltime.OVER)
+    monkeypatch.setattr(walltime, "chosen", lambda _, **__: limit)
+    with pytest.raises(Drained):
+        mpitasks.run(lambda: never_ends.delay().result(), backend="inline", grace=0.0)
+
+
+def test_failures_of_a_drained_run_are_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    """Main had no time to ask for them."""
+
+    def main() -> None:
+        kept = fail.delay()
+        signal.raise_signal(DRAIN)
+        kept.result()
+
+    with pytest.raises(Drained):
+        mpitasks.run(main, backend="inline")
+    assert caplog.messages == []
 
 
 def test_a_cancelled_call_that_stops_early_is_not_kept(tmp_path: Path) -> None:

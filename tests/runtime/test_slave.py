@@ -299,7 +299,7 @@ def window(world: World, functions: dict[int, Any], *calls: tuple[Any, ...]) -> 
 
 def call(number: int, *, target: Any = "tests.runtime.world.echo", setup: int | None = None) -> tuple[Any, ...]:
     """A call as it travels."""
-    return (number, "tests.runtime.world.echo", target, 1, setup, wire.encode(((), {})), (), None)
+    return (number, "tests.runtime.world.echo", target, 1, setup, wire.encode(((), {})), (), None, None)
 
 
 set_up: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -138,3 +139,29 @@ def test_what_can_not_be_read_is_told(change: dict[str, object], said: str) -> N
     assert stacks.dump(place._replace(**change)) == said.format(
         pid=place.pid, host=place.host, missing="[Errno 2] No such file or directory"
     )
+
+
+def test_asyncio_tasks_tell_where_they_wait() -> None:
+    """By their coroutines; the loop itself says nothing."""
+    said: list[str] = []
+
+    async def inner(leave: asyncio.Event) -> None:
+        await leave.wait()
+
+    async def outer(leave: asyncio.Event) -> None:
+        await inner(leave)
+
+    async def main() -> None:
+        leave = asyncio.Event()
+        waiting = asyncio.create_task(outer(leave), name="reader")
+        asyncio.get_running_loop().call_soon(lambda: said.append(stacks.of_thread(threading.get_ident())))
+        asyncio.get_running_loop().call_soon(leave.set)
+        await waiting
+
+    asyncio.run(main())
+    text = said[0]
+    place = text.index("  asyncio task 'reader' waits:\n")
+    assert [word for word in ("in outer", "in inner", "await leave.wait()") if word not in text[place:]] == []
+    assert text.index("in outer", place) < text.index("in inner", place)
+    assert "  asyncio task 'Task-" in text
+    assert "in main\n    await waiting" in text

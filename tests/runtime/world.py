@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mpitasks import farm, task
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
-from mpitasks.runtime.messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STOP, WINDOW
+from mpitasks.runtime.messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STACKS, STOP, WINDOW
 from mpitasks.runtime.slave import Slave
 from mpitasks.transport import wire
 from mpitasks.transport.local import LocalTransport, local_world
@@ -27,6 +27,7 @@ NAMES = {
     REPORT: "REPORT",
     BYE: "BYE",
     HEARD: "HEARD",
+    STACKS: "STACKS",
 }
 
 

@@ -1,0 +1,1 @@
+"""Calls in a child of the slave, which may crash alone."""

@@ -1,0 +1,203 @@
+"""Random programs: what main does, as data that reads as a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+LIMITS = (None, 1, 2)
+RESOURCES = (None, "plain", "file", "license", "page")
+"""Of tasks: none, an id, and three that providers make."""
+ALWAYS = 99
+"""Fails as often as it runs."""
+
+
+class TaskKind(NamedTuple):
+    """Which of the tasks that are there."""
+
+    limit: int | None = None
+    resource: str | None = None
+    memo: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    @property
+    def name(self) -> str:
+        """As users would name it."""
+        return f"limit {self.limit}, {self.resource or 'nothing'}{', memo' if self.memo else ''}"
+
+
+ANY_SLAVE = TaskKind()
+
+
+class Terse:
+    """Shows what differs from the usual alone, so that a program can be read."""
+
+    def __repr__(self) -> str:
+        shown = [f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Call(Terse):
+    """One call. `inputs` and `after` count back from the last call that is there."""
+
+    task: TaskKind = ANY_SLAVE
+    key: int = 0
+    """Of its resource; below 0, the provider fails."""
+    seconds: float = 0.0
+    fails: int = 0
+    """So many times, before it returns."""
+    error: type[Exception] = ValueError
+    retries: int = 0
+    backoff: float = 0.0
+    asks: bool = False
+    """Whether it fails by asking to be run again."""
+    inputs: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    priority: int = 0
+    cost: float = 0.0
+    size: int = 0
+    """Bytes that travel both ways beside the number."""
+
+
+@dataclass(frozen=True, repr=False)
+class Delay(Terse):
+    """One call."""
+
+    call: Call
+
+
+@dataclass(frozen=True, repr=False)
+class Map(Terse):
+    """Many calls alike."""
+
+    call: Call
+    count: int
+    chunk: int | str
+
+
+@dataclass(frozen=True, repr=False)
+class Stream(Terse):
+    """`imap`, left after so many values."""
+
+    call: Call
+    count: int
+    buffersize: int
+    ordered: bool
+    leave_after: int
+
+
+@dataclass(frozen=True, repr=False)
+class Pool(Terse):
+    """An executor; with an initializer that may fail."""
+
+    limit: int | None
+    setup: str
+    """"none", "good" or "bad"."""
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Again(Terse):
+    """An earlier call of a task with `memo`, once more."""
+
+    which: int
+
+
+@dataclass(frozen=True, repr=False)
+class Cancel(Terse):
+    """Give up an earlier call."""
+
+    which: int
+
+
+@dataclass(frozen=True, repr=False)
+class Wait(Terse):
+    """Wait for an earlier call."""
+
+    which: int
+
+
+@dataclass(frozen=True, repr=False)
+class Compute(Terse):
+    """Main does something else for so long; the farm goes on for some turns."""
+
+    seconds: float
+    turns: int
+
+
+Step = Delay | Map | Stream | Pool | Again | Cancel | Wait | Compute
+
+
+@dataclass(frozen=True, repr=False)
+class Program(Terse):
+    """What main does, on how many slaves, and by which dice who goes on is chosen."""
+
+    slaves: int
+    seed: int
+    steps: tuple[Step, ...]
+    raises: bool = False
+    """Whether main fails at its end, so that what has not begun is cancelled."""
+
+
+# ---------------------------------------------------------------- strategies
+
+SECONDS = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.02, 1.0])
+BACK = st.lists(st.integers(0, 6), max_size=2).map(tuple)
+NONE_BACK: st.SearchStrategy[tuple[int, ...]] = st.just(())
+WHICH = st.integers(0, 8)
+
+
+def kinds() -> st.SearchStrategy[TaskKind]:
+    """Any task without `memo`."""
+    return st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from(RESOURCES))
+
+
+def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, ...]] = BACK) -> st.SearchStrategy[Call]:
+    """Any call of these tasks."""
+    return st.builds(
+        Call,
+        task=task,
+        key=st.sampled_from([0, 0, 1, 2, -1]),
+        seconds=SECONDS,
+        fails=st.sampled_from([0, 0, 0, 0, 1, 2, ALWAYS]),
+        error=st.sampled_from([ValueError, OSError]),
+        retries=st.sampled_from([0, 0, 1, 2]),
+        backoff=st.sampled_from([0.0, 0.01, 5.0]),
+        asks=st.sampled_from([False, False, False, True]),
+        inputs=back,
+        after=back,
+        priority=st.sampled_from([0, 0, 0, 1, -1]),
+        cost=st.sampled_from([0.0, 0.0, 1.0]),
+        size=st.sampled_from([0, 0, 0, 70_000]),
+    )
+
+
+MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
+STEPS = st.one_of(
+    st.builds(Delay, calls(kinds())),
+    st.builds(Map, calls(kinds()), st.integers(1, 12), st.sampled_from(["auto", 1, 3])),
+    st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
+    st.builds(
+        Pool,
+        st.sampled_from(LIMITS),
+        st.sampled_from(["none", "none", "good", "bad"]),
+        st.lists(calls(st.just(TaskKind())), max_size=4).map(tuple),
+    ),
+    st.builds(Delay, calls(MEMO)),
+    st.builds(Again, WHICH),
+    st.builds(Cancel, WHICH),
+    st.builds(Wait, WHICH),
+    st.builds(Compute, SECONDS, st.integers(0, 4)),
+)
+PROGRAMS = st.builds(
+    Program,
+    slaves=st.integers(1, 4),
+    seed=st.integers(0, 2**16),
+    steps=st.lists(STEPS, max_size=12).map(tuple),
+    raises=st.sampled_from([False, False, False, True]),
+)
