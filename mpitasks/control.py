@@ -76,11 +76,26 @@ def given() -> Path | None:
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A folder for a run that nobody has given one; gone after it, and so are those of runs that were killed."""
-    for folder, facts in _described():
-        if facts["pid"] == _starter(folder) and not is_alive(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+    _clear_up()
     with tempfile.TemporaryDirectory(prefix=prefix(), ignore_cleanup_errors=True) as name:  # its mode is 0700
         yield Path(name)
+
+
+def _clear_up() -> None:
+    """Remove what runs have left that were killed, and those who had started them too."""
+    for folder, _ in _described():
+        if not is_alive(folder) and not _exists(_starter(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def prefix() -> str:

@@ -6,7 +6,7 @@
     ├── NotRunning          delay() or get-a-result outside run()          (also RuntimeError)
     ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
-    │   └── HostLost        because a host does not answer any more
+    ├── HostLost            because a host does not answer any more        (also FarmBroken)
     ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
     ├── UnknownTask         no task or resource of that name               (also LookupError)
@@ -53,6 +53,13 @@ class FarmBroken(MpiTasksError, RuntimeError):
 
 class HostLost(FarmBroken):
     """A host with slaves does not answer any more."""
+
+
+def farm_ended(why: BaseException) -> FarmBroken:
+    """What a caller is told who waits for a farm that has ended: of the same kind as the reason, and caused by it."""
+    error = (HostLost if isinstance(why, HostLost) else FarmBroken)(f"the farm has ended: {why}")
+    error.__cause__ = why
+    return error
 
 
 class InitializerFailed(MpiTasksError, BrokenExecutor):

@@ -19,9 +19,6 @@ Failure = tuple[tuple[str, ...], float | None]
 ASKED = "mpitasks.ctx.retry"
 """The name that stands for a call of `Context.retry()`."""
 
-CRASHED, OVERRAN = "mpitasks.errors.TaskCrashed", "mpitasks.errors.TaskTimeout"
-"""What is no exception of the task's own: `retry_for` has to name it, and no type that it inherits from will do."""
-
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -52,8 +49,6 @@ class Retries:
     def _counts(self, kinds: Sequence[str]) -> bool:
         if self.names is None:
             return name_of(Exception) in kinds
-        if kinds[0] in (CRASHED, OVERRAN):
-            return kinds[0] in self.names
         return not self.names.isdisjoint(kinds)
 
 

@@ -107,9 +107,9 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     strikes: int = 3,
     stall: float | None = watchdog.USUALLY,
 ) -> Any:
-    """Run `main(*args)` on rank 0, with all other ranks as its slaves.
+    """Run `main(*args)` on rank 0, with all other ranks as its slaves; under MPI, once.
 
-    Every rank runs the same script and calls this at its end; only on rank 0 it returns. Under MPI it can be called once.
+    Every rank runs the same script and calls this at its end; only on rank 0 it returns.
 
     Args:
         main: A plain or an async function.
@@ -130,13 +130,8 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
-    _stop_where_no_rank_is()
-    _refuse_what_is_no_main(main)
-    check_isolate(isolate, "run()")
-    _check_strikes(strikes)
+    _refuse_to_begin(main, isolate, strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
-    if chosen.isdigit():
-        sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
     asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
     return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
 
@@ -152,12 +147,6 @@ def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: 
         return _run_threads(main, args, count, asked) if chosen == "threads" else _run_inline(main, args, asked)
     finally:
         nannies.dismiss()
-
-
-def _stop_where_no_rank_is() -> None:
-    """A nanny imports the script for what it defines; it has come to run() by that."""
-    if aside.is_aside() and not inside_a_call():
-        raise aside.RunReached
 
 
 def is_master() -> bool:
@@ -199,7 +188,7 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
         _refuse_broken_world()
     if wanted is not None:
         _refuse_what_is_no_script()
-        return str(wanted)
+        sys.exit(launch.start(sys.orig_argv[1:], wanted + 1))
     if backend == "mpi":
         msg = f"backend='mpi' needs 2 ranks or more, and this is 1: start it with mpiexec -n 4 python {sys.argv[0] or 'app.py'}"
         raise StartError(msg)
@@ -208,13 +197,13 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
     return "inline"
 
 
-def _check_strikes(strikes: int) -> None:
+def _refuse_to_begin(main: object, isolate: object, strikes: int) -> None:
+    if aside.is_aside() and not inside_a_call():
+        raise aside.RunReached  # a nanny imports the script for what it defines, and has come to run() by that
+    check_isolate(isolate, "run()")
     if strikes < 1:
         msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
         raise ValueError(msg)
-
-
-def _refuse_what_is_no_main(main: object) -> None:
     if not callable(main):
         msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"
         raise TypeError(msg)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mpitasks import lifeline
-from mpitasks.errors import HostLost, StartError
+from mpitasks.errors import FarmBroken, HostLost, StartError, farm_ended
 from mpitasks.lifeline import Lifelines, Offer, is_cut, reach, silence_allowed
 
 if TYPE_CHECKING:
@@ -68,6 +68,14 @@ def test_a_slave_that_has_ended_is_no_lost_host(pair: Pair) -> None:
     assert (pair.look(), pair.master._slaves) == (False, {})
     other.close()
     assert is_cut(pair.held, 30)
+
+
+def test_who_waits_hears_of_the_lost_host() -> None:
+    """As an error of that kind, caused by the one that was found."""
+    found = HostLost("host 'two' does not answer")
+    told = farm_ended(found)
+    assert (type(told), told.__cause__, str(told)) == (HostLost, found, "the farm has ended: host 'two' does not answer")
+    assert type(farm_ended(ValueError("a fault"))) is FarmBroken
 
 
 class Silent(socket.socket):

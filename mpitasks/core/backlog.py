@@ -18,6 +18,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from heapq import heappop, heappush
+from itertools import chain
 from operator import neg
 
 from ..ids import CallId
@@ -121,6 +122,10 @@ class Backlog:
         """Its calls, in the order in which they go."""
         costly = [entry[2] for entry in sorted(self._costly)]
         return [call for call in [*costly, *self.calls] if call.state == WAITING]
+
+    def each(self) -> Iterator[Call]:
+        """Its calls, in no order, one by one: there may be a million."""
+        return (call for call in chain((entry[2] for entry in self._costly), self.calls) if call.state == WAITING)
 
     def clear(self) -> None:
         """Forget what is left: calls that have ended."""

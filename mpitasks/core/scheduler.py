@@ -118,6 +118,8 @@ class Scheduler:
     """Calls submitted and not ended."""
     _most_alarms = 64
     _deep_slaves = 0
+    _ended: Slave | None = None
+    """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
         self._rules = rules or Rules()
@@ -136,8 +138,6 @@ class Scheduler:
         """Slaves with calls that wait behind another, the one without progress for longest first; these: for a resource."""
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
-        self._ended: Slave | None = None
-        """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
         self._wanted: dict[Hashable, dict[Backlog, None]] = {}
         """Where calls wait for this resource."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from math import inf
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ LATER = "later"
 
 MOST_NAMED = 3
 """Calls or queues that are named where there are many."""
+MOST_LOOKS = 20_000
+"""Waiting calls that are looked at for others that need them: it must not take long."""
 
 
 UNITS = ((9.95, 1, 1, "s"), (600, 1, 0, "s"), (7200, 60, 0, "min"), (inf, 3600, 1, "h"))
@@ -99,6 +101,8 @@ class Explanation(NamedTuple):
 
     waits: list[Waits]
     slaves: list[Doing]
+    others: int
+    """Calls that need others and are not among `waits`: too many calls wait to look at each."""
 
 
 def explain(state: State, postponed: Sequence[tuple[float, Call]]) -> Explanation:
@@ -108,11 +112,16 @@ def explain(state: State, postponed: Sequence[tuple[float, Call]]) -> Explanatio
         state: Of the scheduler.
         postponed: Calls that failed and are to run again, and when.
     """
-    waits = [_of_queue(state, queue) for queue in state.queues.values() if queue.waiting]
-    waits += _blocked(state, {call: at for at, call in postponed})
-    waits += _later(state, postponed)
+    postponed = [(at, call) for at, call in postponed if call.state == BLOCKED]  # and was not cancelled meanwhile
+    turns = [_of_queue(state, queue) for queue in state.queues.values() if queue.waiting]
+    blocked, others = _blocked(state, {call: at for at, call in postponed})
+    waits = [*sorted(turns, key=_by_age), *sorted([*blocked, *_later(state, postponed)], key=_by_age)]
     slaves = [_doing(slave, state.now) for _, slave in sorted(state.slaves.items())]
-    return Explanation(sorted(waits, key=lambda one: (one.reason in (BLOCKED_BY, LATER), one.next)), slaves)
+    return Explanation(waits, slaves, others)
+
+
+def _by_age(waits: Waits) -> CallId:
+    return waits.next
 
 
 def progress(state: State) -> tuple[int, ...]:
@@ -140,7 +149,7 @@ def _of_queue(state: State, queue: Queue) -> Waits:
 def _next_backlog(queue: Queue) -> Backlog:
     """Where the next call waits: the highest priority, then the highest cost, then age."""
     level = next(queue.busy_levels())
-    heads = [(head, backlog) for backlog in level.backlogs.values() if (head := backlog.head()) is not None]
+    heads = ((head, backlog) for backlog in level.backlogs.values() if (head := backlog.head()) is not None)
     return min(heads, key=lambda one: (-one[0].cost, one[0].id))[1]
 
 
@@ -191,14 +200,15 @@ def _doing(slave: Slave, now: float) -> Doing:
 # ---------------------------------------------------------------- not in turn
 
 
-def _blocked(state: State, postponed: Mapping[Call, float]) -> Iterator[Waits]:
-    """The calls that wait for others, by queue: the oldest of them, and for what."""
+def _blocked(state: State, postponed: Mapping[Call, float]) -> tuple[list[Waits], int]:
+    """The calls that wait for others, by queue: the oldest of them, and for what; and how many more there are."""
     sent = {call: slave for slave in state.slaves.values() for call in slave.window.values()}
     count = state.unfinished - len(sent) - sum(queue.waiting for queue in state.queues.values()) - len(postponed)
-    reasons = _reasons_for(chain(sent, postponed, _waiting(state)), count)
+    reasons = _reasons_for(chain(sent, postponed, islice(_waiting(state), MOST_LOOKS)), count)
     by_queue: dict[str, list[Call]] = {}
     for call in reasons:
         by_queue.setdefault(call.queue, []).append(call)
+    waits = []
     for name, calls in by_queue.items():
         oldest = min(calls, key=lambda one: one.id)
         others = reasons[oldest]
@@ -206,31 +216,37 @@ def _blocked(state: State, postponed: Mapping[Call, float]) -> Iterator[Waits]:
         if len(others) > MOST_NAMED:
             said.append(f"and {len(others) - MOST_NAMED} more calls")
         ranks = tuple(dict.fromkeys(sent[one].rank for one in others if one in sent))
-        yield Waits(name, len(calls), oldest.id, BLOCKED_BY, ranks, f"it needs {'; '.join(said)}")
+        waits.append(Waits(name, len(calls), oldest.id, BLOCKED_BY, ranks, f"it needs {'; '.join(said)}"))
+    return waits, count - len(reasons)
 
 
 def _waiting(state: State) -> Iterator[Call]:
-    """The calls whose turn will come; one by one, since there may be a million."""
+    """The calls whose turn will come."""
     for queue in state.queues.values():
         for level in queue.busy_levels():
             for backlog in level.backlogs.values():
-                yield from backlog.waiting()
+                yield from backlog.each()
 
 
-def _reasons_for(roots: Iterator[Call], count: int) -> dict[Call, list[Call]]:
+def _reasons_for(roots: Iterable[Call], count: int) -> dict[Call, list[Call]]:
     """So many blocked calls, each with those that it needs, found from the calls that are not blocked."""
     reasons: dict[Call, list[Call]] = {}
+    unknown = 0
     for root in roots:
-        if len(reasons) >= count and all(len(found) >= call.blockers for call, found in reasons.items()):
+        if len(reasons) >= count and not unknown:
             break
         found = [root]
         while found:
             needed = found.pop()
             for call in needed.dependents or ():
-                if call.state == BLOCKED:
-                    if call not in reasons:
-                        found.append(call)
-                    reasons.setdefault(call, []).append(needed)
+                if call.state != BLOCKED:
+                    continue
+                if call not in reasons:
+                    reasons[call] = []
+                    found.append(call)
+                    unknown += call.blockers
+                reasons[call].append(needed)
+                unknown -= 1
     return reasons
 
 
@@ -250,8 +266,7 @@ def _later(state: State, postponed: Sequence[tuple[float, Call]]) -> Iterator[Wa
     """The calls that failed and run again, by queue."""
     by_queue: dict[str, list[tuple[float, CallId]]] = {}
     for at, call in postponed:
-        if call.state == BLOCKED:
-            by_queue.setdefault(call.queue, []).append((at, call.id))
+        by_queue.setdefault(call.queue, []).append((at, call.id))
     for name, calls in by_queue.items():
         at, first = min(calls)
         yield Waits(name, len(calls), first, LATER, (), f"it has failed, and runs again in {lasting(at - state.now)}")

@@ -49,16 +49,18 @@ class Isolation:
         rank: Of the slave.
         host: Its name, for the notes of errors.
         is_stopped: Whether the outcome of that call is not wanted any more.
+        tell_heard: Told when a call has asked for that, before its outcome is given back.
         tell_acquired: As in `Runner`.
         records: Where log records go.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a child and its slave tell each other
         self,
         rank: Rank,
         *,
         host: str,
         is_stopped: Callable[[CallId], bool],
+        tell_heard: Callable[[CallId], None],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         records: deque[Record],
     ) -> None:
@@ -67,6 +69,7 @@ class Isolation:
         self._rank = rank
         self._host = host
         self._is_stopped = is_stopped
+        self._tell_heard = tell_heard
         self._tell_acquired = tell_acquired
         self._records = records
         self._functions: dict[int, Callable[..., Any]] = {}
@@ -74,6 +77,9 @@ class Isolation:
         self._child: _Child | None = None
         self._poll = select.poll()
         self._children = self._calls = 0
+        self._in_call = False
+        self._asking: deque[Callable[[str], None]] = deque()
+        """Who wants to know where the child is."""
 
     def know(self, functions: dict[int, Callable[..., Any]], dropped: Iterable[int]) -> None:
         """As `Runner.know`."""
@@ -83,6 +89,26 @@ class Isolation:
 
     def run(self, call: SentCall) -> Outcome:
         """Run one call; every end of it is an outcome."""
+        self._in_call = True
+        try:
+            return self._run(call)
+        finally:
+            self._in_call = False
+            while self._asking:
+                self._asking.popleft()("")
+
+    def ask_stack(self, tell: Callable[[str], None]) -> bool:
+        """Tell soon where the child is, from the main thread. False: it is in no call. From any thread."""
+        self._asking.append(tell)
+        if self._in_call:
+            return True
+        try:
+            self._asking.pop()
+        except IndexError:  # the call has just ended, and the main thread has told that
+            return True
+        return False
+
+    def _run(self, call: SentCall) -> Outcome:
         try:
             for _ in range(_TRIES):
                 outcome = self._ask(self._child or self._start(), call)
@@ -143,6 +169,8 @@ class Isolation:
         if child.outcome is None:
             return self._crashed(child, call, number)
         outcome = child.outcome
+        if child.page.was_heard():
+            self._tell_heard(call[0])
         if outcome[1] is not None and endings.MEMORY in outcome[1][0] and not child.has_ended:
             self._let_leave(child)  # the task may have set a limit, which would lame the calls that follow
         return (*outcome[:3], wire.sendable(outcome[3]))
@@ -171,6 +199,8 @@ class Isolation:
     def _mind(self, child: _Child, call: SentCall, number: int, asked: float) -> None:
         """In the midst of a call: let it know that it should stop, or end it."""
         child.page.tell_stop(wanted=not self._is_stopped(call[0]))
+        while self._asking:
+            self._asking.popleft()(self._stack_of(child))
         limit = call[8][0] if call[8] is not None else None
         now = monotonic()
         if child.page.taken() != number:

@@ -7,7 +7,7 @@
 Nothing has to be cleaned up: the memory goes when the last process that has it goes, whatever kills that. It isn't bound by
 the size of /dev/shm, which is 64 MB in many containers. Only who gets the descriptor can open it.
 
-50 MB one way, measured: 26 ms here, most of it the system's work for fresh pages; 130-150 ms through a socket.
+50 MB one way, measured: 21-26 ms, most of it the system's work for fresh pages; 130-150 ms through a socket.
 """
 
 from __future__ import annotations

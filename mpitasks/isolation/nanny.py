@@ -70,7 +70,7 @@ class Nanny:
         self._pipe = (self._wake, wake)
         for end in self._pipe:
             os.set_blocking(end, False)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in child.LEFT_TO_RANK_0:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -13,7 +13,7 @@ from time import monotonic
 from . import memory
 
 _SIZE = 4096
-_STOP, _TAKEN, _BEGAN = 0, 8, 16
+_STOP, _HEARD, _TAKEN, _BEGAN = 0, 1, 8, 16
 _NUMBER, _TIME = struct.Struct("Q"), struct.Struct("d")
 
 
@@ -34,6 +34,10 @@ class Page:
         """Let the call know whether its result is wanted."""
         self._memory[_STOP] = not wanted
 
+    def was_heard(self) -> bool:
+        """Whether the call has asked, and knows that it should stop."""
+        return bool(self._memory[_HEARD])
+
     def taken(self) -> int:
         """The number of the call that the child has taken last."""
         number: int = _NUMBER.unpack_from(self._memory, _TAKEN)[0]
@@ -48,11 +52,15 @@ class Page:
 
     def is_stopped(self) -> bool:
         """Whether nobody wants the result of the call."""
-        return bool(self._memory[_STOP])
+        stopped = bool(self._memory[_STOP])
+        if stopped:
+            self._memory[_HEARD] = True
+        return stopped
 
     def take(self, number: int) -> None:
         """This call is about to begin."""
         _TIME.pack_into(self._memory, _BEGAN, 0.0)
+        self._memory[_HEARD] = False
         _NUMBER.pack_into(self._memory, _TAKEN, number)
 
     def begin(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from ..errors import FarmBroken
+from ..errors import farm_ended
 from .backoff import SILENCES, Backoff
 from .interrupts import Interrupts
 
@@ -152,8 +152,7 @@ class Drive:
             FarmBroken: The farm has ended.
         """
         if self.broken is not None:
-            msg = f"the farm has ended: {self.broken}"
-            raise FarmBroken(msg) from self.broken
+            raise farm_ended(self.broken)
 
     def _run_background(self) -> None:
         """Drive when nobody else does."""

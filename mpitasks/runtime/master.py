@@ -30,14 +30,14 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Rules, Scheduler, Send
-from ..errors import FarmBroken, JournalError
+from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
 from ..journal.identity import Known
 from ..observe.counts import Statistics, take
 from ..options import Plan
-from ..retries import CRASHED, Failure
+from ..retries import Failure, name_of
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from ..transport.failures import encode_failure, gist_of, with_earlier
@@ -55,6 +55,7 @@ from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
 
+_CRASHED = name_of(TaskCrashed)
 SUBMITS_A_LOOK = 32
 """Calls submitted in a row, after which the submitting thread looks for outcomes itself."""
 
@@ -100,7 +101,7 @@ def _ours(call: Call) -> _Call:
 def _with_crashes(call: _Call, failure: Failure, payload: wire.Payload) -> wire.Payload:
     """The failure as it is told; that of a call which has crashed before lists each time."""
     told = with_earlier(payload, call.crashes) if call.crashes else payload
-    if failure[0][0] == CRASHED:
+    if failure[0][0] == _CRASHED:
         call.crashes += (gist_of(payload),)
     return told
 
@@ -730,8 +731,7 @@ class Master:
         """No outcome of this call will come any more."""
         future = call.future
         if not future.done():
-            future._exception = FarmBroken(f"the farm has ended: {why}")
-            future._exception.__cause__ = why
+            future._exception = farm_ended(why)
             future._end(FINISHED)
             self._announcements.append(future)
             self._fail_dependents(call)

@@ -26,6 +26,8 @@ ANSWER_WITHIN = 1.5
 LOOK_EVERY = 2e-3
 MOST_ALIKE = 3
 """Slaves at the same place that are listed one by one."""
+MOST_GROUPS = 40
+"""Places that are shown."""
 
 _NO_ANSWER = "it does not answer, since C code holds its interpreter; asked by a signal, it tells:\n"
 
@@ -61,6 +63,8 @@ def what_waits(explanation: Explanation) -> str:
     """A line for each queue in which calls wait."""
     behind = sum(len(one.calls) - 1 for one in explanation.slaves if one.calls)
     lines = [str(one) for one in explanation.waits]
+    if explanation.others:
+        lines.append(f"{explanation.others} more calls need others, which wait")
     if behind:
         lines.append(f"{behind} call{'s'[: behind > 1]} sent to slaves and not begun: see there")
     return "\n".join(lines or ["nothing"])
@@ -86,11 +90,15 @@ def _stack_of(master: Master, doing: Doing, told: dict[Rank, str]) -> str:
 
 
 def _slaves(master: Master, standing: Sequence[_Stands]) -> str:
-    """The slaves, those at the same place together."""
+    """The slaves, those at the same place together, those that have been in a call for longest first."""
     groups: dict[tuple[str, str], list[_Stands]] = {}
     for one in standing:
         groups.setdefault((one.doing.queue, one.stack), []).append(one)
-    return "\n".join(_group(master, some) for some in groups.values())
+    longest = sorted(groups.values(), key=lambda some: -max(one.doing.seconds for one in some))
+    lines = [_group(master, some) for some in longest[:MOST_GROUPS]]
+    if left := [one.doing.rank for some in longest[MOST_GROUPS:] for one in some]:
+        lines.append(f"{name_slaves(left)}: elsewhere, not for so long")
+    return "\n".join(lines)
 
 
 def _group(master: Master, alike: Sequence[_Stands]) -> str:

@@ -42,6 +42,9 @@ LONGEST_BYE = 2.0
 class Slave:
     """Runs the calls that the master sends."""
 
+    after_deaths = False
+    """Other ranks have died, so that MPI can't be finalized."""
+
     def __init__(
         self,
         transport: Transport,
@@ -53,8 +56,6 @@ class Slave:
     ) -> None:
         self.records: deque[Record] = deque()
         """Log records to be sent."""
-        self.after_deaths = False
-        """Other ranks have died, so that MPI can't be finalized."""
         self._transport = transport
         self.rank = transport.rank
         self._backoff = backoff or Backoff()
@@ -70,7 +71,12 @@ class Slave:
         self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
         self._keeper = self._runner.keeper
         self._isolation = Isolation(
-            self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired, records=self.records
+            self.rank,
+            host=host,
+            is_stopped=self._is_unwanted,
+            tell_heard=self._tell_heard,
+            tell_acquired=self._tell_acquired,
+            records=self.records,
         )
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
@@ -156,8 +162,12 @@ class Slave:
         elif kind == LEAVE:
             self._leaving = True
             self.after_deaths = message[1:] == (True,)
-        elif kind == STACKS:
+        elif kind == STACKS and not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _tell_stacks(self, text: str) -> None:
+        with self._wire:
+            self._transport.send(MASTER, wire.pack((STACKS, text)))
 
     def _stacks(self) -> str:
         """Where this slave is; one that is a thread of a process tells of itself alone."""
@@ -276,14 +286,22 @@ class Slave:
             self._keeper.release_all()
 
     def _is_stopped(self, call_id: CallId) -> bool:
-        """Whether the outcome of that call is not wanted any more. If so, the master must know before it has the outcome."""
-        if not (self._draining or call_id in self._stopped or self._is_draining()):
+        """As `_is_unwanted`, asked by the call itself."""
+        if not self._is_unwanted(call_id):
             return False
+        self._tell_heard(call_id)
+        return True
+
+    def _is_unwanted(self, call_id: CallId) -> bool:
+        """Whether the outcome of that call is not wanted any more."""
+        return self._draining or call_id in self._stopped or self._is_draining()
+
+    def _tell_heard(self, call_id: CallId) -> None:
+        """That call knows that it should stop, and the master is to know before it has the outcome."""
         if self._heard != call_id:
             self._heard = call_id
             with self._wire:
                 self._transport.send(MASTER, wire.pack((HEARD, call_id)))
-        return True
 
     def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
         """Let the master know at once what is held now: others may wait for that."""

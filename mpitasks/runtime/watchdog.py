@@ -138,7 +138,7 @@ class Watchdog:
     def _is_stall(self, explanation: Explanation) -> bool:
         """Calls wait, and not for others that just take their usual time."""
         busy = [one for one in explanation.slaves if one.queue]
-        waits = explanation.waits or any(len(one.calls) > 1 for one in busy)
+        waits = explanation.waits or explanation.others or any(len(one.calls) > 1 for one in busy)
         return bool(waits) and (not busy or any(map(self._is_late, busy)))
 
     def _is_late(self, doing: Doing) -> bool:

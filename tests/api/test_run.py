@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 import mpitasks
 from mpitasks import StartError, handshake, launch, session, task
+from mpitasks.runtime import watchdog
 from mpitasks.testing import farm as users_farm  # noqa: F401  a fixture, under another name than this folder's own
 from tests.api.tasks import add, echo, gate, hold, note, ran
 
@@ -124,6 +126,35 @@ def test_a_slave_that_stays_in_a_call_is_named(threads: Run, caplog: pytest.LogC
     (record,) = caplog.records
     words = "slave 1 is still in a call of 'tests.api.tasks.hold' after the grace; its thread goes on"
     assert record.getMessage().replace("slave 2", "slave 1") == words
+
+
+def test_slaves_that_are_threads_are_watched(threads: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits, and the stacks of the slave's thread and of main's, each once."""
+    said: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(watchdog, "_to_stderr", said.put)
+
+    def main() -> str:
+        door = gate()
+        calls = [hold.delay(), hold.delay()]
+        door.wait_for_a_call()
+        text = said.get(timeout=10)
+        door.opened.set()
+        mpitasks.wait(calls)
+        return text
+
+    text = threads(main, stall=0.05)
+    name = "tests.api.tasks.hold"
+    assert text.startswith("mpitasks: nothing has ended for ")
+    assert f"what waits:\n  {name}: call 2 waits: max_slaves=1 is reached, by slave " in text
+    assert text.count(", in hold\n      assert gates[name].opened.wait(PATIENCE)\n") == 1
+    assert text.count(", in main\n    text = said.get(timeout=10)\n") == 1
+
+
+@pytest.mark.parametrize("stall", [-1, "soon"])
+def test_a_wrong_time_for_the_watchdog_is_refused(farm: Run, stall: object) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match=f"stall={stall!r} must be a number of seconds"):
+        farm(echo.delay, stall=stall)
 
 
 def test_nothing_is_left_of_a_run(threads: Run) -> None:
@@ -384,6 +415,7 @@ def test_the_fixture_for_users_runs_main(users_farm: Callable[..., Any]) -> None
 
 USERS_TEST = """
 import mpitasks
+from mpitasks.runtime import watchdog
 from mpitasks.testing import farm
 
 @mpitasks.task

@@ -228,3 +228,63 @@ def test_the_holder_that_ended_last_goes_first(world_of: Callable[..., World]) -
     world.finish(1, 2)
     world.submit("a", resource="x")
     assert world.decide() == {2: "a3"}
+
+
+def only_slave_1_ends(world_of: Callable[..., World], **rules: float) -> World:
+    """Two slaves, the other in a call for long: this one goes on with what it holds, if nothing else is due."""
+    world = world_of(slaves=2, **rules)
+    world.queue("a", "b", "c")
+    world.submit("c", priority=-9)
+    assert world.decide() == {2: "c1"}
+    world.submit("a", resource="x")
+    assert world.decide() == {1: "a1"}
+    return world
+
+
+def test_a_slave_goes_on_with_what_it_holds(world_of: Callable[..., World]) -> None:
+    """Before it takes an older call up."""
+    world = only_slave_1_ends(world_of)
+    world.submit("a", resource="y")
+    world.submit("a", resource="x")
+    world.finish(1)
+    assert world.decide() == {1: "a3"}
+    world.cancel_all()
+
+
+def test_what_waits_for_a_slave_alone_goes_before_more_of_the_same(world_of: Callable[..., World]) -> None:
+    """While the slave is busy, nobody can run the call of higher priority, so that it is not ranked."""
+    world = only_slave_1_ends(world_of)
+    world.submit("a", resource="x")
+    world.submit("b", resource="x", priority=1)
+    world.finish(1)
+    assert world.decide() == {1: "b1"}
+    world.cancel_all()
+
+
+def test_what_has_waited_long_goes_before_more_of_the_same(world_of: Callable[..., World]) -> None:
+    """An older call of the queue waits for `patience` only."""
+    world = only_slave_1_ends(world_of, patience=3.0)
+    world.submit("a", resource="y")
+    world.submit("a", resource="x")
+    assert world.decide() == {}
+    world.wait(3.1)
+    world.finish(1)
+    assert world.decide() == {1: "a2"}
+    world.cancel_all()
+
+
+def test_a_queue_that_is_behind_goes_before_more_of_the_same(world_of: Callable[..., World]) -> None:
+    """By more than a turn."""
+    world = only_slave_1_ends(world_of)
+    world.submit("a", resource="x")
+    world.submit("b")
+    world.finish(1)
+    assert world.decide() == {1: "b1"}
+    world.cancel_all()
+
+
+def test_a_slave_that_has_ended_is_idle_to_all_who_ask(world_of: Callable[..., World]) -> None:
+    """Before the next decision too."""
+    world = only_slave_1_ends(world_of)
+    world.finish(1)
+    assert (world.scheduler.has_idle, world.scheduler.looks().queues["a"].running) == (True, 0)

@@ -142,6 +142,18 @@ def test_many_needed_calls_are_counted(world: World) -> None:
     assert waits(world)[1].words.endswith("; call 3 of c, which waits itself; and 6 more calls")
 
 
+def test_a_call_that_needs_one_of_very_many_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all of a million calls are looked at."""
+    monkeypatch.setattr(why, "MOST_LOOKS", 2)
+    world.submit("c", n=6)
+    world.submit("a", after=["c2"])
+    world.submit("b", n=2, after=["c6"])
+    world.obey()
+    found = why.explain(world.scheduler.state(world.now), ())
+    assert ([one.queue for one in found.waits], found.others) == (["c", "a"], 2)
+    world.cancel_all()
+
+
 def test_a_failed_call_runs_again_later(world: World) -> None:
     """When; and what needs it is told so."""
     world.submit("a")
@@ -153,6 +165,22 @@ def test_a_failed_call_runs_again_later(world: World) -> None:
     later, blocked = why.explain(world.scheduler.state(world.now), [(world.now + 7, call)]).waits
     assert later[3:] == (LATER, (), "it has failed, and runs again in 7.0 s")
     assert blocked.words == "it needs call 1 of a, which failed and runs again in 7.0 s"
+
+
+def test_a_cancelled_call_runs_never_again(world: World) -> None:
+    """It is still on the list of those that would."""
+    world.submit("a")
+    world.obey()
+    call = world.calls["a1"]
+    world.scheduler.calls_finished(Rank(3), [(call.id, 1.0)], world.now)
+    world.scheduler.postponed(call)
+    world.cancel("a1")
+    world.submit("c", n=2)
+    world.submit("b", after=["c1"])
+    world.obey()
+    found = why.explain(world.scheduler.state(world.now), [(world.now + 7, call)])
+    assert [one.queue for one in found.waits] == ["c", "b"]
+    world.cancel_all()
 
 
 def test_the_next_call_is_the_one_of_highest_priority_and_cost(world: World) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mpitasks import control
 from tests.faults.test_journal import lines
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def waits(futures):
     for future in futures:
         future.result()
 
+isolated = waits
+
 def sleeps(futures):
     while not all(future.done() for future in futures):
         time.sleep(1.0)
@@ -75,7 +78,8 @@ def waits_in_a_thread(futures):
         pool.submit(waits, futures).result()
 
 def main(how):
-    futures = [work.delay(number) for number in range({CALLS})]
+    call = work.options(isolate=how == "isolated")
+    futures = [call.delay(number) for number in range({CALLS})]
     try:
         globals()[how](futures)
     finally:
@@ -94,6 +98,10 @@ def stops_early():
     print("running", flush=True)
     print(early.delay().result())
 
+def stops_early_isolated():
+    print("running", flush=True)
+    print(early.options(isolate=True).delay().result())
+
 def forgets():
     fail.delay()
 
@@ -107,7 +115,7 @@ def exits():
 
 if __name__ == "__main__":
     how = sys.argv[1]
-    if how in ("awaits", "stops_early", "forgets", "raises", "exits"):
+    if how in ("awaits", "stops_early", "stops_early_isolated", "forgets", "raises", "exits"):
         print("value", mpitasks.run(globals()[how]), flush=True)
     else:
         mpitasks.run(main, how)
@@ -115,6 +123,7 @@ if __name__ == "__main__":
 SUM = f"sum {sum(number * number for number in range(CALLS))}"
 MAINS = [
     "waits",
+    "isolated",
     "sleeps",
     "waits_by_the_standard_library",
     "clears_up_in_vain",
@@ -164,10 +173,11 @@ def test_sigusr1_drains_and_the_same_again_completes(mpiexec: Mpiexec, tmp_path:
     assert " complete at " in listing(mpiexec)[-1]
 
 
-def test_a_call_that_stops_early_runs_again(mpiexec: Mpiexec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["stops_early", "stops_early_isolated"])
+def test_a_call_that_stops_early_runs_again(mpiexec: Mpiexec, tmp_path: Path, how: str) -> None:
     """It sees `should_stop`, and what it returns then may be half of it: that is not kept."""
     for times in (1, 2):
-        with start(mpiexec, "stops_early") as app:
+        with start(mpiexec, how) as app:
             app.wait_for("running")
             app.process.send_signal(signal.SIGUSR1)
             ended = app.wait(timeout=15)
@@ -207,6 +217,19 @@ def test_sigusr1_to_a_bare_mpiexec_drains(mpiexec: Mpiexec) -> None:
         app.process.send_signal(signal.SIGUSR1)
         ended = app.wait(timeout=15)
     assert (ended.returncode, "mpitasks: interrupted: SIGUSR1; " in ended.stderr) == (75, True), ended
+
+
+@pytest.mark.parametrize("starter", ["python -m mpitasks", "mpiexec"])
+def test_a_run_is_found_and_asked_by_its_pid(mpiexec: Mpiexec, starter: str) -> None:
+    """Whoever has started it; and nothing is left of the folder in which it was found."""
+    (mpiexec.folder / "app.py").write_text(APP)
+    with mpiexec.start(3, mpiexec.folder / "app.py", "waits") if starter == "mpiexec" else start(mpiexec, "waits") as app:
+        app.wait_for("running")
+        rank_0 = app.ranks()[0]
+        (run,) = [run for run in control.running() if run.pid == rank_0]
+        assert (run.starter, run.command[1:]) == (rank_0 if starter == "mpiexec" else app.process.pid, ["waits"])
+        assert control.ask(run.starter, "drain", 10) is None
+        assert (app.wait(timeout=15).returncode, run.folder.exists()) == (75, False)
 
 
 @pytest.mark.parametrize(("number", "code", "error"), [(signal.SIGINT, 130, "KeyboardInterrupt"), (signal.SIGTERM, 143, "143")])

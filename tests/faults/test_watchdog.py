@@ -48,6 +48,10 @@ def hold_the_interpreter(seconds):
 def compute(seconds):
     hold_the_interpreter(seconds)
 
+@task(isolate=True)
+def apart(seconds):
+    hold_the_interpreter(seconds)
+
 @task
 def total(*parts):
     return sum(parts)
@@ -63,6 +67,9 @@ def blocked():
 
 def in_c():
     return [compute.delay(60) for _ in range(4)]
+
+def isolated():
+    return [apart.delay(60) for _ in range(4)]
 
 def main_in_c():
     limited.delay(60)
@@ -94,7 +101,7 @@ def running(mpiexec: Mpiexec, what: str, stall: float = 0.5) -> Iterator[App]:
 
 def said(app: App, last: str = "where main is:\n  File") -> str:
     """What it has said, once the end of that is there."""
-    processes.until(lambda: last in app.stderr(), 20)
+    assert processes.until(lambda: last in app.stderr(), 20), f"stdout: {app.stdout()}\nstderr: {app.stderr()}"
     return app.stderr()
 
 
@@ -111,7 +118,8 @@ def test_the_limit_of_a_task_is_held_by_a_stuck_call(mpiexec: Mpiexec) -> None:
     assert text.count("mpitasks: nothing has ended for ") == 1
     (waits, *_) = lines_of(text, "what waits")
     assert waits.startswith("  app.limited: 3 calls wait, the next is call 2: " + LIMITED.format(3))
-    assert "  slaves 1-2: idle\n  slave 3 (process " in text
+    assert lines_of(text, "where the slaves are")[0].startswith("  slave 3 (process ")
+    assert "\n  slaves 1-2: idle\n" in text
     assert ", in limited\n      time.sleep(seconds)\n" in text
     assert ", in main\n    return [future.result() for future in futures]\n" in text
 
@@ -143,6 +151,14 @@ def test_all_slaves_are_in_c_code_that_holds_the_interpreter(mpiexec: Mpiexec) -
     assert lines_of(text, "what waits")[0] == "  app.compute: call 4 waits: all slaves are in calls: 3 in app.compute"
     assert "it does not answer, since C code holds its interpreter; asked by a signal, it tells:\n" in text
     assert ", in hold_the_interpreter\n      ctypes.PyDLL(None).sleep(int(seconds))\n" in text
+
+
+def test_isolated_calls_tell_where_they_are(mpiexec: Mpiexec) -> None:
+    """Their slaves answer for them; it is the child's stack that counts, in C too."""
+    with running(mpiexec, "isolated", stall=1.0) as app:
+        text = said(app)
+    assert ", in apart\n      hold_the_interpreter(seconds)\n" in text
+    assert "does not answer" not in text
 
 
 def test_a_stopped_slave_is_called_so(mpiexec: Mpiexec) -> None:

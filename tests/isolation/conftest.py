@@ -30,11 +30,14 @@ class Rig:
         self.failure: Failure | None = None
         self.seconds: float | None = None
         self.stopped = False
+        self.heard: list[int] = []
+        """The calls that know that they should stop."""
         self.calls = 0
         self.isolation = Isolation(
             Rank(7),
             host="here",
             is_stopped=lambda _: self.stopped,
+            tell_heard=self.heard.append,
             tell_acquired=self.acquired.extend,
             records=self.records,
         )

@@ -80,6 +80,14 @@ def kill_nanny() -> None:
 
 
 @task
+def interrupt(pid: int) -> None:
+    """Send Ctrl-C to a process, and go on."""
+    os.kill(pid, signal.SIGINT)
+    while True:
+        os.sched_yield()
+
+
+@task
 def leave_behind(file: str) -> None:
     """Start programs that outlive this call: a child, one in a session of its own, one whose parent has gone."""
     sleep = "exec sleep 300 >/dev/null 2>&1"

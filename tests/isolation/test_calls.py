@@ -14,7 +14,7 @@ from mpitasks import StartError, TaskCrashed, TaskTimeout
 from mpitasks.errors import InitializerFailed
 from mpitasks.isolation import handle
 from mpitasks.isolation.line import pair
-from mpitasks.retries import CRASHED, OVERRAN
+from mpitasks.retries import name_of
 from mpitasks.runtime.functions import _Travelling
 from mpitasks.transport import wire
 from tests.isolation.conftest import Rig, descendants
@@ -118,7 +118,7 @@ def test_a_signal_ends_its_call_alone(forked: Rig, name: str) -> None:
     assert any("call 2, attempt 1, slave rank 7 on here, isolated" in note for note in caught.value.__notes__)
     assert forked.seconds is not None
     assert forked.failure is not None
-    assert forked.failure[0][0] == CRASHED
+    assert forked.failure[0][0] == name_of(TaskCrashed)
     assert forked.call("pid") != before
 
 
@@ -177,7 +177,7 @@ def test_a_hang_is_killed_with_its_stack(forked: Rig, where: str, monkeypatch: p
     assert "in hang" in caught.value.stack
     assert any("in hang" in note for note in caught.value.__notes__)
     assert forked.failure is not None
-    assert forked.failure[0][0] == OVERRAN
+    assert forked.failure[0][0] == name_of(TaskTimeout)
     assert forked.call("echo", 1) == 1
 
 
@@ -194,14 +194,14 @@ def test_who_closes_all_files_is_ended(forked: Rig, monkeypatch: pytest.MonkeyPa
     assert forked.call("echo", 1) == 1
 
 
-def test_a_nanny_that_is_killed_is_replaced(rig: Rig) -> None:
+def test_a_nanny_that_is_killed_is_replaced(forked: Rig) -> None:
     """Its child goes with it; the next call finds another of both."""
-    rig.call("echo")
-    before = rig.nanny()
+    forked.call("echo")
+    before = forked.nanny()
     with pytest.raises(TaskCrashed, match="is gone, and the one that made it too"):
-        rig.call("kill_nanny")
-    assert rig.call("echo", 1) == 1
-    assert rig.nanny() != before
+        forked.call("kill_nanny")
+    assert forked.call("echo", 1) == 1
+    assert forked.nanny() != before
 
 
 def test_who_is_short_of_memory_is_replaced(forked: Rig) -> None:
@@ -216,6 +216,9 @@ def test_the_slave_says_stop(forked: Rig) -> None:
     """A cancelled call asks `should_stop`, in the child too; the next call is a new one."""
     forked.stopped = True
     assert forked.call("until_stopped") == "stopped"
+    assert forked.heard == [forked.calls]  # what it returns may be half of it
+    forked.call("echo", 1)  # it does not ask
+    assert forked.heard == [forked.calls - 1]
     forked.stopped = False
     assert forked.call("echo", 1) == 1
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,23 @@ def test_check_says_whether_all_is_well(path: Path, capsys: pytest.CaptureFixtur
     path.write_bytes(data[: BEGIN + 30] + b"?" + data[BEGIN + 31 :])
     code, out = shown(capsys, path, "--check")
     assert (code, f"damaged: bytes {BEGIN} to " in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGUSR1, "SIGUSR1"),
+        (signal.SIGTERM, "Terminated: 143"),
+        (signal.SIGINT, "KeyboardInterrupt: "),
+    ],
+)
+def test_an_interrupted_run_is_one(path: Path, capsys: pytest.CaptureFixture[str], number: int, why: str) -> None:
+    """By a signal, or the end of its time: it says which, and counts as not complete."""
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        mpitasks.run(lambda: signal.raise_signal(number), backend="inline", journal=path)
+    code, out = shown(capsys, path, "--check")
+    head, _, tail = out.splitlines()[-1].rpartition(f": {why}")
+    assert (code, ": interrupted at 20" in head, tail) == (1, True, "")
 
 
 def test_a_run_without_an_end_was_cut_off(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mpitasks import DependencyFailed, Executor, current, farm, resource, task
-from mpitasks.errors import InitializerFailed, RemoteError
+from mpitasks.errors import InitializerFailed, MpiTasksError, RemoteError
 from mpitasks.runtime.master import Master
 
 from .programs import (
@@ -29,14 +29,16 @@ from .programs import (
     Cancel,
     Compute,
     Delay,
+    Kill,
     Map,
     Pool,
     Program,
     Stream,
     TaskKind,
+    Twins,
     Wait,
 )
-from .stage import Actor, Clock, Post, Stage
+from .stage import Actor, Clock, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +47,11 @@ if TYPE_CHECKING:
 
 LONG = 1e6
 """Seconds of grace: on this clock they cost nothing."""
-CANCELLED, VALUE = "cancelled", "value"
+LATE_BY = 3.0
+"""Seconds of a call that takes much longer than the others like it."""
+CANCELLED, VALUE, LOST = "cancelled", "value", "SlaveLost"
+STRIKES = 3
+"""Of a call, until it counts as the one that kills."""
 MOST_HOLDERS = {"license": 1, "page": 2}
 KEPT = {"file": 1, "license": 1, "page": 2}
 
@@ -111,7 +117,7 @@ def define() -> dict[TaskKind, Task[..., Any]]:
 # ---------------------------------------------------------------- what main does
 
 
-@dataclass
+@dataclass(eq=False)
 class Made:
     """A call that was made."""
 
@@ -151,10 +157,10 @@ class Play:
     def __init__(self, program: Program, tasks: dict[TaskKind, Task[..., Any]], clock: Clock) -> None:
         self.program, self.tasks, self.clock = program, tasks, clock
         self.stage = Stage(program.slaves, program.seed, clock)
-        self.master = Master(Post(0, self.stage), backoff=self.stage.backoff)
+        self.master = Master(self.stage.master, backoff=self.stage.backoff)
         self.made: list[Made] = []
         self.seen = Seen()
-        self.pools = 0
+        self.pools = self.deaths = 0
         self.has_raised = False
 
     def run(self) -> None:
@@ -171,6 +177,9 @@ class Play:
             self.stage.close()
             farm.unbind()
             playing.clear()
+            for made in self.made:
+                if made.future is not None:
+                    made.future._retrieved = True  # else what a play has left that failed is logged, much later
         for made in self.made:
             self._judge(made)
 
@@ -186,12 +195,12 @@ class Play:
 
     def _check_end(self) -> None:
         """Nothing is left anywhere."""
-        scheduler = self.master._scheduler
+        scheduler, dead = self.master._scheduler, {actor.rank for actor in self.stage.actors if actor.is_dead}
         assert (scheduler.unfinished, scheduler.waiting(), scheduler.sent()) == (0, [], [])
         assert (self.master._later.take_all(), self.stage.wrong) == ([], [])
-        assert not any(self.stage.mail)
-        alive = {actor.rank for actor in self.stage.actors if not actor.is_dead}
-        assert [token for token in +self.seen.held if token[0] in alive] == []
+        unread = [(source, rank) for rank, boxes in enumerate(self.stage.mail) for source in boxes]
+        assert [ends for ends in unread if dead.isdisjoint(ends)] == []
+        assert +self.seen.held == {}
 
     @singledispatchmethod
     def do(self, step: object) -> None:
@@ -205,10 +214,20 @@ class Play:
     @do.register
     def _(self, step: Map) -> None:
         made = [self._make(step.call, number) for number in range(step.count)]
+        if 0 <= step.slow < step.count:
+            made[step.slow].call = replace(made[step.slow].call, seconds=LATE_BY)
         kind = self._options(made[0])
         columns = zip(*map(self._arguments, made), strict=True)
         for one, future in zip(made, kind.map(*columns, chunksize=step.chunk), strict=True):
             one.future = future
+        self._regret(made, step.regrets)
+
+    @do.register
+    def _(self, step: Twins) -> None:
+        self._delay(step.call)
+        first = self.made[-1]
+        others = [self._once_more(first) for _ in range(1, step.count)]
+        self._regret([first, *others], step.regrets)
 
     @do.register
     def _(self, step: Stream) -> None:
@@ -224,7 +243,7 @@ class Play:
         columns = zip(*map(self._arguments, made), strict=True)
         values = self._options(made[0]).imap(*columns, buffersize=step.buffersize, ordered=step.ordered)
         came: list[Any] = []
-        with suppress(ValueError, OSError, RemoteError):
+        with suppress(ValueError, OSError, MpiTasksError):
             for value in islice(values, step.leave_after):
                 came.append(value)
                 assert len(drawn) - len(came) <= step.buffersize
@@ -251,26 +270,19 @@ class Play:
                 made.future = pool.submit(body, number, key, inputs, ballast)
             if made.future is None:
                 assert step.setup == "bad"
-                self.made.remove(made)
+                del self.made[-1]
         pool.shutdown()
 
     @do.register
     def _(self, step: Again) -> None:
         shared = [made for made in self.made if made.call.task.memo]
         if shared:
-            first = shared[-1 - step.which % len(shared)]
-            made = replace(first, asked=False, cancelled=False)
-            self.made.append(made)
-            made.future = self._options(made).delay(*self._arguments(made))
+            self._once_more(shared[-1 - step.which % len(shared)])
 
     @do.register
     def _(self, step: Cancel) -> None:
         if self.made:
-            made = self._back(step.which)
-            if made.future is not None:
-                made.asked = made.asked or not made.future.done()
-                made.cancelled = made.future.cancel()
-                assert made.future.done() >= made.cancelled
+            self._cancel(self._back(step.which))
 
     @do.register
     def _(self, step: Wait) -> None:
@@ -286,10 +298,40 @@ class Play:
             self.stage.pause()
             self.master.step()
 
+    @do.register
+    def _(self, step: Kill) -> None:
+        actor = self.stage.actors[step.which % self.program.slaves]
+        if not actor.is_dead:
+            self._dies(actor)
+            self.stage.kill(actor.rank, lost=step.lost)
+
+    def _dies(self, actor: Actor) -> None:
+        """What the slave holds is gone with it."""
+        self.deaths += 1
+        for token in [token for token in self.seen.held if token[0] == actor.rank]:
+            del self.seen.held[token]
+
     def _back(self, which: int) -> Made:
         return self.made[-1 - which % len(self.made)]
 
+    def _regret(self, made: list[Made], regrets: tuple[int, ...]) -> None:
+        for which in regrets:
+            self._cancel(made[which % len(made)])
+
+    def _cancel(self, made: Made) -> None:
+        assert made.future is not None
+        made.asked = made.asked or not made.future.done()
+        made.cancelled = made.future.cancel()
+        assert made.future.done() >= made.cancelled
+
     # ---------------------------------------------------------------- making calls
+
+    def _once_more(self, first: Made) -> Made:
+        """The same call again, of a task with `memo`."""
+        made = replace(first, asked=False, cancelled=False)
+        self.made.append(made)
+        made.future = self._options(made).delay(*self._arguments(made))
+        return made
 
     def _delay(self, call: Call) -> None:
         made = self._make(call, 0)
@@ -333,6 +375,10 @@ class Play:
             with self._noting():
                 self._check_begin(made, actor, inputs)
             actor.sleep(made.call.seconds)
+            if seen.begun[number] <= made.call.kills:
+                self._dies(actor)
+                self.stage.mark_dead(actor)
+                actor.sleep(0.0)
             if seen.begun[number] <= made.call.fails:
                 if made.call.asks:
                     current().retry()
@@ -344,7 +390,8 @@ class Play:
 
     def _check_begin(self, made: Made, actor: Actor, inputs: list[Any]) -> None:
         """What must hold when a body begins."""
-        busy = [rank for rank, count in self.seen.inside[made.queue].items() if count]
+        alive = {actor.rank for actor in self.stage.actors if not actor.is_dead}
+        busy = [rank for rank, count in self.seen.inside[made.queue].items() if count and rank in alive]
         assert made.limit is None or len(busy) <= made.limit, f"{made}: slaves {busy} are in it, of {made.limit}"
         early = [other for other in made.inputs + made.after if other.number not in self.seen.ended]
         assert not early, f"{made} begins before {early} ended"
@@ -409,6 +456,8 @@ class Play:
             permitted = self._own(made)
         if made.pool is not None and made.pool.setup == "bad":
             permitted.add(InitializerFailed.__name__)
+        if self.deaths >= STRIKES or self.deaths >= self.program.slaves - 1 > 0 or self.deaths == self.program.slaves:
+            permitted.add(LOST)
         if made.asked or (made.call.task.memo and self.has_raised):
             permitted.add(CANCELLED)
         return permitted
@@ -424,7 +473,7 @@ class Play:
         if call.fails == 0:
             return {VALUE}
         if call.fails > self._tries(made) - 1:
-            return {failure}
+            return {VALUE, failure} if self.deaths and call.fails != ALWAYS else {failure}
         return {VALUE, failure} if self.has_raised else {VALUE}
 
     def _needs_what_fails(self, made: Made) -> bool:
@@ -438,14 +487,14 @@ class Play:
     def _runs(self, made: Made, ended: str) -> tuple[int, int]:
         """How often the body ran, at least and at most."""
         if ended in {DependencyFailed.__name__, InitializerFailed.__name__} or self._needs_what_fails(made):
-            return 0, 0
+            return 0, self.deaths
         most = min(self._tries(made), made.call.fails + 1)
         if made.call.task.memo:
             together = [outcome_of(other.future) for other in self.made if other.number == made.number]
-            return int(ended != CANCELLED), len(together) if made.call.fails else 1
-        if ended == CANCELLED:
-            return 0, most - 1
-        return (1 if self.has_raised else most), most
+            return int(ended not in {CANCELLED, LOST}), self.deaths + (len(together) if made.call.fails else 1)
+        if ended in {CANCELLED, LOST}:
+            return 0, most - 1 + self.deaths
+        return (1 if self.has_raised or self.deaths else most), most + self.deaths
 
 
 class Noting:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
+
+from mpitasks.runtime.master import Master
 
 LIMITS = (None, 1, 2)
 RESOURCES = (None, "plain", "file", "license", "page")
 """Of tasks: none, an id, and three that providers make."""
+SLAVES_MAY_DIE = hasattr(Master, "has_lost_slaves")
 ALWAYS = 99
 """Fails as often as it runs."""
 
@@ -60,6 +63,8 @@ class Call(Terse):
     after: tuple[int, ...] = ()
     priority: int = 0
     cost: float = 0.0
+    kills: int = 0
+    """So many times, before it fails or returns, it takes its slave with it."""
     size: int = 0
     """Bytes that travel both ways beside the number."""
 
@@ -77,7 +82,11 @@ class Map(Terse):
 
     call: Call
     count: int
-    chunk: int | str
+    chunk: int | str = "auto"
+    slow: int = -1
+    """One of them that takes long, so that what waits behind it is taken back."""
+    regrets: tuple[int, ...] = ()
+    """Those that are given up at once."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,6 +118,15 @@ class Again(Terse):
 
 
 @dataclass(frozen=True, repr=False)
+class Twins(Terse):
+    """Equal calls of a task with `memo`, so that one runs for all; some are given up at once."""
+
+    call: Call
+    count: int
+    regrets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
 class Cancel(Terse):
     """Give up an earlier call."""
 
@@ -130,7 +148,15 @@ class Compute(Terse):
     turns: int
 
 
-Step = Delay | Map | Stream | Pool | Again | Cancel | Wait | Compute
+@dataclass(frozen=True, repr=False)
+class Kill(Terse):
+    """A slave dies, and some of what it has sent last with it."""
+
+    which: int
+    lost: int = 0
+
+
+Step = Delay | Map | Stream | Pool | Again | Twins | Cancel | Wait | Compute | Kill
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,9 +172,34 @@ class Program(Terse):
 
 # ---------------------------------------------------------------- strategies
 
+
+class Flaw(NamedTuple):
+    """How a call fails, and what is done about that."""
+
+    fails: int = 0
+    error: type[Exception] = ValueError
+    retries: int = 0
+    backoff: float = 0.0
+    asks: bool = False
+
+
+NO_FLAW = Flaw()
+KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS]) if SLAVES_MAY_DIE else st.just(0)
+FLAWS = st.sampled_from([
+    *[NO_FLAW] * 14,
+    Flaw(ALWAYS),
+    Flaw(1, OSError),
+    Flaw(1, ValueError, retries=2),  # only an OSError is tried again
+    Flaw(1, OSError, retries=1),
+    Flaw(2, OSError, retries=2, backoff=0.01),
+    Flaw(ALWAYS, OSError, retries=1, backoff=5.0),
+    Flaw(1, retries=1, asks=True),
+    Flaw(3, retries=2, backoff=5.0, asks=True),
+])  # fmt: skip
 SECONDS = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.02, 1.0])
-BACK = st.lists(st.integers(0, 6), max_size=2).map(tuple)
+BACK = st.sampled_from([(), (), (), (0,), (1,), (5,), (0, 1), (2, 4), (3, 3)])
 NONE_BACK: st.SearchStrategy[tuple[int, ...]] = st.just(())
+REGRETS = st.sampled_from([(), (), (), (0,), (1,), (0, 1), (2, 1), (4, 9), (7, 0)])
 WHICH = st.integers(0, 8)
 
 
@@ -160,27 +211,35 @@ def kinds() -> st.SearchStrategy[TaskKind]:
 def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, ...]] = BACK) -> st.SearchStrategy[Call]:
     """Any call of these tasks."""
     return st.builds(
-        Call,
+        _call,
+        FLAWS,
         task=task,
-        key=st.sampled_from([0, 0, 1, 2, -1]),
+        key=st.sampled_from([0, 0, 0, 1, 1, 2, -1]),
         seconds=SECONDS,
-        fails=st.sampled_from([0, 0, 0, 0, 1, 2, ALWAYS]),
-        error=st.sampled_from([ValueError, OSError]),
-        retries=st.sampled_from([0, 0, 1, 2]),
-        backoff=st.sampled_from([0.0, 0.01, 5.0]),
-        asks=st.sampled_from([False, False, False, True]),
         inputs=back,
         after=back,
         priority=st.sampled_from([0, 0, 0, 1, -1]),
+        kills=KILLS,
         cost=st.sampled_from([0.0, 0.0, 1.0]),
-        size=st.sampled_from([0, 0, 0, 70_000]),
+        size=st.sampled_from([0, 0, 0, 0, 70_000]),
     )
+
+
+def _call(flaw: Flaw, **others: Any) -> Call:
+    return Call(**flaw._asdict(), **others)
 
 
 MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
 STEPS = st.one_of(
     st.builds(Delay, calls(kinds())),
-    st.builds(Map, calls(kinds()), st.integers(1, 12), st.sampled_from(["auto", 1, 3])),
+    st.builds(
+        Map,
+        calls(kinds()),
+        st.integers(1, 24),
+        st.sampled_from(["auto", "auto", 1, 3]),
+        st.sampled_from([-1, -1, 0, 3, 8]),
+        REGRETS,
+    ),
     st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
     st.builds(
         Pool,
@@ -189,15 +248,17 @@ STEPS = st.one_of(
         st.lists(calls(st.just(TaskKind())), max_size=4).map(tuple),
     ),
     st.builds(Delay, calls(MEMO)),
+    st.builds(Twins, calls(MEMO), st.integers(2, 4), REGRETS),
     st.builds(Again, WHICH),
     st.builds(Cancel, WHICH),
     st.builds(Wait, WHICH),
     st.builds(Compute, SECONDS, st.integers(0, 4)),
+    *([st.builds(Kill, st.integers(1, 4), st.integers(0, 2))] if SLAVES_MAY_DIE else []),
 )
 PROGRAMS = st.builds(
     Program,
     slaves=st.integers(1, 4),
     seed=st.integers(0, 2**16),
-    steps=st.lists(STEPS, max_size=12).map(tuple),
+    steps=st.lists(STEPS, min_size=1, max_size=24).map(tuple),
     raises=st.sampled_from([False, False, False, True]),
 )

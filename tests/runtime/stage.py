@@ -71,6 +71,8 @@ class Post:
     def send(self, rank: Rank, packet: Packet) -> None:
         """Copied, as a real wire would."""
         self._stage.check(self.rank)
+        if rank and self._stage.actors[rank - 1].is_dead:
+            return  # nobody is there to whom it could be carried
         copied = Packet(packet.header, [bytearray(frame) for frame in packet.frames])
         self._stage.mail[rank].setdefault(self.rank, deque()).append(copied)
 
@@ -115,21 +117,23 @@ class Actor:
         """Whether it sleeps inside a body or a provider, so that the listener has its say."""
         self.is_over = False
         self.is_dead = False
-        self.go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # half the time of semaphores, which are made of them
+        self._go.acquire()
+        self._back.acquire()
         self._thread = threading.Thread(target=self._run, name=f"slave-{rank}", daemon=True)
 
     def resume(self) -> None:
         """Let it run until it gives way."""
         if self._thread.ident is None:
             self._thread.start()
-        self.go.release()
+        self._go.release()
         self._back.acquire()
 
     def give_way(self, wake: float) -> None:
         """In its own thread: let others run."""
         self.wake = wake
         self._back.release()
-        self.go.acquire()
+        self._go.acquire()
         self._stage.check(self.rank)
 
     def sleep(self, seconds: float) -> None:
@@ -149,7 +153,7 @@ class Actor:
             slave._report()
 
     def _run(self) -> None:
-        self.go.acquire()
+        self._go.acquire()
         try:
             while self.slave.step() or not self.slave._leaving:
                 pass
@@ -178,6 +182,7 @@ class Stage:
         self.wrong: list[BaseException] = []
         """What must not have happened, as it was found out in a thread whose exceptions are outcomes."""
         self.is_over = False
+        self.master = Post(0, self)
         self.actors = [Actor(rank, self) for rank in range(1, self.size)]
         self._turns = self._strides = 0
 
@@ -186,8 +191,10 @@ class Stage:
         return Gives(self.pause)
 
     def here(self) -> Actor:
-        """The actor whose thread this is."""
-        return self.actors[int(threading.current_thread().name.removeprefix("slave-")) - 1]
+        """The actor whose thread this is; raises Over if that must not go on, whatever has caught it before."""
+        actor = self.actors[int(threading.current_thread().name.removeprefix("slave-")) - 1]
+        self.check(actor.rank)
+        return actor
 
     def check(self, rank: int) -> None:
         """Raise Over in a thread that must not go on."""
@@ -210,12 +217,21 @@ class Stage:
             msg = f"after {MOST_TURNS} turns it has not ended"
             raise Hang(msg)
 
-    def kill(self, rank: int) -> None:
-        """The rank dies, wherever it is; what it has sent still arrives."""
-        actor = self.actors[rank - 1]
+    def kill(self, rank: int, *, lost: int = 0) -> None:
+        """The rank dies, wherever it is; so many of its last packets are lost, the others arrive. The master finds it dead."""
+        self.mark_dead(self.actors[rank - 1], lost=lost)
+        self._end(self.actors[rank - 1])
+
+    def mark_dead(self, actor: Actor, *, lost: int = 0) -> None:
+        """As `kill`; in the actor's own thread, whatever it does next ends that."""
         actor.is_dead = True
-        self._end(actor)
-        self.mail[rank] = {}
+        self.mail[actor.rank] = {}
+        sent = self.mail[0].get(actor.rank, deque())
+        for _ in range(min(lost, len(sent))):
+            sent.pop()
+        if not sent:
+            self.mail[0].pop(actor.rank, None)
+        self.master.deaths.append(Death(actor.rank, "killed by a test"))
 
     def close(self) -> None:
         """End all threads."""

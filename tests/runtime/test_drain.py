@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -272,6 +273,9 @@ def test_main_is_drained(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(made: Gate) -> None:
         made.wait_for_a_call()
         send()
+        nap = threading.Event()
+        while not farm.running("the", "test").interrupts.draining:  # type: ignore[attr-defined]  # it is a Master
+            nap.wait(0.001)
         made.opened.set()
 
     def main() -> None:
@@ -293,16 +297,21 @@ def test_main_is_drained(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not farm.is_running()
 
 
+asked: list[bool] = []
+
+
 @task
 def drain_yourself() -> bool:
     """A call that runs inline when the time is over."""
     signal.raise_signal(DRAIN)
-    return current().should_stop()
+    asked.append(current().should_stop())
+    return asked[-1]
 
 
 def test_inline_the_running_call_ends_first(tmp_path: Path) -> None:
     """It asks, and is not kept; then main is told, in `delay`."""
     returned: list[mpitasks.Future[Any]] = []
+    asked.clear()
 
     def main() -> None:
         echo.delay(1)
@@ -311,8 +320,21 @@ def test_inline_the_running_call_ends_first(tmp_path: Path) -> None:
     with pytest.raises(Drained):
         mpitasks.run(main, backend="inline", journal=tmp_path / "run.jrnl")
     listing = read(tmp_path / "run.jrnl")
+    assert asked == [True]
     assert (returned, [call["task"] for call in listing.calls]) == ([], [echo.name])
     assert [(run["end"], run["why"]) for run in listing.runs] == [(records.INTERRUPTED, "SIGUSR1")]
+
+
+def test_main_can_not_refuse() -> None:
+    """One that catches it and returns has not done what it would have: the run is no complete one."""
+
+    def main() -> str:
+        with suppress(Drained):
+            signal.raise_signal(DRAIN)
+        return "all is well"
+
+    with pytest.raises(Drained):
+        mpitasks.run(main, backend="inline")
 
 
 @task

@@ -1,13 +1,22 @@
-"""Random programs, played on the real master and slaves, end as a serial run would."""
+"""Random programs, played on the real master and slaves, end as a serial run would.
+
+To see a program that has failed here again, copy it from the note of the failure into `play(...)`: it is all there is to know.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from mpitasks import registry
+from mpitasks.core.calls import SENT
+from mpitasks.core.scheduler import Scheduler
+from mpitasks.retries import Retries
+from mpitasks.runtime import keeper
+from mpitasks.runtime.master import Master
+from mpitasks.runtime.slave import Slave
 
 from .play import Play, define
 from .programs import PROGRAMS, Program
@@ -16,31 +25,34 @@ from .stage import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Run = "Callable[[Program], Play]"
+    Run = Callable[[Program], None]
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Program], Play]:
+def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     """`play(program)`: from its first step to its end, and the verdict."""
     monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.setattr(registry, "_resources", {})
+    monkeypatch.setattr("mpitasks.futures._logger.disabled", True)  # failures that nobody asks for are usual here
     tasks, clock = define(), Clock(monkeypatch)
 
-    def run(program: Program) -> Play:
+    def run(program: Program) -> None:
         clock.now = 1000.0
-        played = Play(program, tasks, clock)
-        played.run()
-        return played
+        try:
+            Play(program, tasks, clock).run()
+        except BaseException as error:
+            error.add_note(f"in {program}")
+            raise
 
     return run
 
 
-def fuzz(play: Callable[[Program], Play], programs: int, **more: Any) -> None:
-    """Play so many."""
+def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False) -> None:
+    """Play so many; by chance, or the same ones each time."""
 
     @settings(
-        max_examples=programs, deadline=None, derandomize=True, database=None, print_blob=False,
-        suppress_health_check=list(HealthCheck), **more,
+        max_examples=programs, deadline=None, derandomize=not chance, database=None, verbosity=Verbosity.quiet,
+        report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(PROGRAMS)
     def test(program: Program) -> None:
@@ -49,13 +61,98 @@ def fuzz(play: Callable[[Program], Play], programs: int, **more: Any) -> None:
     test()
 
 
-def test_programs_end_as_a_serial_run_would(play: Callable[[Program], Play]) -> None:
+def test_programs_end_as_a_serial_run_would(play: Run) -> None:
     """Whoever goes on when: outcomes, executions, limits, holders, releases; and it ends."""
-    fuzz(play, 100)
+    fuzz(play, 150, Phase.shrink)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_ten_thousand_programs_end_as_a_serial_run_would(play: Callable[[Program], Play]) -> None:
-    """The same, for long."""
-    fuzz(play, 10_000)
+def test_ten_thousand_programs_end_as_a_serial_run_would(play: Run) -> None:
+    """The same for long, and not the same ones each time."""
+    fuzz(play, 10_000, Phase.shrink, chance=True)
+
+
+# ---------------------------------------------------------------- does it find anything?
+
+
+def one_slave_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are one too high."""
+    real: Any = Scheduler.queue_defined
+
+    def define_more(self: Scheduler, name: str, *, max_slaves: int | None = None, weight: float = 1.0) -> None:
+        real(self, name, max_slaves=None if max_slaves is None else max_slaves + 1, weight=weight)
+
+    monkeypatch.setattr(Scheduler, "queue_defined", define_more)
+
+
+def one_retry_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls run again once too often."""
+    real: Any = Retries.pause
+    monkeypatch.setattr(Retries, "pause", lambda self, failed, failure: real(self, failed - 1, failure))
+
+
+def any_number_of_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`max_holders` is forgotten."""
+    monkeypatch.setattr(Scheduler, "_is_exhausted", lambda *_: False)
+    monkeypatch.setattr(Scheduler, "_room", lambda *_: 99)
+
+
+def keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`keep` is forgotten."""
+    monkeypatch.setattr(keeper, "surplus", lambda *_: [])
+
+
+def release_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slaves leave with what they hold."""
+    monkeypatch.setattr(keeper.Keeper, "release_all", lambda _: False)
+
+
+def give_back_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a slave gives back, it runs all the same."""
+    monkeypatch.setattr(Slave, "_unbegun", lambda self: [call[0] for call in self._inbox])
+
+
+def cancel_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cancel()` says yes when it is too late."""
+    real: Any = Scheduler.cancelled
+    monkeypatch.setattr(Scheduler, "cancelled", lambda self, call: call.state == SENT or real(self, call))
+
+
+def begin_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call waits for the first of its dependencies only."""
+    real: Any = Scheduler.submitted
+    monkeypatch.setattr(Scheduler, "submitted", lambda self, call, after=(): real(self, call, list(after)[:1]))
+
+
+def forget_dependents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits for another one waits for ever."""
+    monkeypatch.setattr(Scheduler, "call_succeeded", lambda *_: None)
+
+
+def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the call that runs for others is cancelled, no other runs."""
+    monkeypatch.setattr(Master, "_pass_on", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        one_slave_more,
+        one_retry_more,
+        any_number_of_holders,
+        keep_everything,
+        release_nothing,
+        give_back_and_run,
+        cancel_what_runs,
+        begin_early,
+        forget_dependents,
+        forget_followers,
+    ],
+)
+def test_a_fault_is_found(play: Run, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]) -> None:
+    """Each of these, and soon."""
+    fault(monkeypatch)
+    with pytest.raises(Exception, match=r".*") as found:
+        fuzz(play, 400)
+    assert "in Program(" in found.value.__notes__[-1]

@@ -174,11 +174,12 @@ def test_what_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, given: floa
 # ---------------------------------------------------------------- where everybody is
 
 
-def test_each_slave_tells_where_it_is(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits and for what; idle slaves in a line; the stack of a busy one; and that of main."""
+def test_each_slave_tells_where_it_is(new_world: NewWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits and for what; the stack of a busy slave; idle ones in a line; and the stack of main."""
     world = new_world(3)
     stuck.delay()
     stuck.delay()
+    clock.now += 5
     told: list[str] = []
 
     def listen(_: float) -> None:
@@ -190,16 +191,15 @@ def test_each_slave_tells_where_it_is(new_world: NewWorld, monkeypatch: pytest.M
     worlds.inside += [int, lambda: told.append(situation.describe(world.master))]
     world.finish()
     lines = told[0].splitlines()
-    assert lines[:5] == [
+    assert lines[:4] == [
         "what waits:",
-        f"  {NAME}: call 2 waits: max_slaves=1 is reached, by slave 3 in call 1 of {NAME} for 0.0 s",
+        f"  {NAME}: call 2 waits: max_slaves=1 is reached, by slave 3 in call 1 of {NAME} for 5.0 s",
         "where the slaves are:",
-        "  slaves 1-2: idle",
-        f"  slave 3: in call 1 of {NAME} for 0.0 s",
+        f"  slave 3: in call 1 of {NAME} for 5.0 s",
     ]
-    assert lines[5].endswith(", in stuck")
-    assert lines[6] == "      return inside.pop()()"
-    assert "where main is:" in lines
+    assert lines[4].endswith(", in stuck")
+    assert lines[5] == "      return inside.pop()()"
+    assert lines[lines.index("where main is:") - 1] == "  slaves 1-2: idle"
 
 
 CALL = "of tests.runtime.world.echo for 0.0 s"
@@ -220,6 +220,20 @@ def test_slaves_at_one_place_are_told_together(
     lines = situation.describe(world.master).splitlines()
     world.finish()
     assert lines[3 : 4 + len(head)] == [*head, '    File "a.py", line 1, in f']
+
+
+def test_of_very_many_places_those_of_the_longest_calls_are_shown(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are counted, so that the message ends."""
+    monkeypatch.setattr(situation, "MOST_GROUPS", 2)
+    world = new_world(5)
+    for _ in range(5):
+        echo.delay()
+    world.master.stacks.update({rank: f"spot {rank}" for rank in world.slaves})
+    monkeypatch.setattr(world.master, "ask_stacks", list)
+    lines = situation.describe(world.master).splitlines()
+    world.finish()
+    assert [line for line in lines if "spot" in line] == ["    spot 1", "    spot 2"]
+    assert "  slaves 3-5: elsewhere, not for so long" in lines
 
 
 def test_a_slave_that_does_not_answer_is_called_so(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:

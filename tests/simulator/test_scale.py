@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mpitasks.core.scheduler import Scheduler
 from mpitasks.simulator import simulate
 from mpitasks.simulator.builtin import scale
 from mpitasks.simulator.farm import Farm
@@ -31,6 +32,20 @@ def test_waiting_calls_do_not_make_a_decision_longer() -> None:
     """A hundred times the calls that wait: at most 1.3 times the lines."""
     few, many = (lines_a_call(calls, 50) for calls in (1_000, 100_000))
     assert many <= 1.3 * few
+
+
+def test_a_slave_that_goes_on_is_cheap() -> None:
+    """Where others hold what waits and each slave goes on with its own: 133 lines, and 347 where each is idle first."""
+    assert lines_a_call(20_000, 1_000) <= 160
+
+
+@pytest.mark.parametrize("slaves", [7, 60])
+def test_a_slave_that_goes_on_is_given_what_an_idle_one_would_be(slaves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short way and the long one lead to the same schedule, to the last call."""
+    workload = scale(2_000, queues=6, resources=30)
+    short = simulate(workload, slaves, record=True).spans
+    monkeypatch.setattr(Scheduler, "_its_next", lambda *_: None)
+    assert simulate(workload, slaves, record=True).spans == short
 
 
 @pytest.mark.soak

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mpitasks import MpiTasksError, RemoteError, RemoteTraceback
-from mpitasks.transport.failures import decode_failure, encode_failure
+from mpitasks import MpiTasksError, RemoteError, RemoteTraceback, TaskCrashed
+from mpitasks.transport.failures import decode_failure, encode_failure, gist_of, with_earlier
 
 
 class Same(Exception):
@@ -105,6 +105,17 @@ def test_what_cannot_travel_is_described(error: BaseException, name: str, text: 
     assert str(got) == (f"{name}: {got.message}" if got.message else name)
     assert isinstance(got.__cause__, RemoteTraceback)
     assert got.__notes__ == ["the note"]
+
+
+def test_a_failure_tells_of_earlier_ones() -> None:
+    """In its note, each in a line; the exception and its own notes stay as they were."""
+    error = TaskCrashed("killed\nsee above", signal=9)
+    error.add_note("it was here")
+    first = encode_failure(error, "attempt 1 on rank 2")
+    last = encode_failure(error, "attempt 2 on rank 3")
+    got = decode_failure(with_earlier(last, [gist_of(first)]))
+    assert isinstance(got, TaskCrashed)
+    assert got.__notes__ == ["it was here", "attempt 2 on rank 3\nbefore that:\n  attempt 1 on rank 2: killed"]
 
 
 def test_what_cannot_be_unpickled_here_is_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def options() -> None:
     first = bare.delay(1)
     again = bare.options(priority=5, resource=("mesh", 1), after=[first], copy=False)
     assert_type(again.delay(1, flag=True), Future[float])
-    assert_type(bound.options(resource=None).delay(1), Future[int])
+    assert_type(bound.options(resource=None, isolate=True).delay(1), Future[int])
     assert_type(later.options(after=bare.map([1])).delay(1), Future[str])
     assert_type(bare.options().map([1]), Futures[float])
 

@@ -42,6 +42,7 @@ def a_bare_future(one: Future[int], other: Future[str]) -> None:
 def options_of_a_call(one: Future[int]) -> None:
     bare.options(priorty=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     bare.options(max_slaves=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    bare.options(isolate="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     bare.options(retry=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     bare.options(retry_for="OSError")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     bare.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
