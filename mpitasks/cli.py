@@ -22,6 +22,7 @@ examples:
   python -m mpitasks -n 4 -m app               the same for a module or package
   python -m mpitasks --profile -n 4 app.py     a profile of each rank, and their sum, in the folder profile/
   python -m mpitasks --journal run.jrnl app.py keep what calls return, and don't run them again next time
+  python -m mpitasks --survive -n 8 app.py     go on when slaves die
   python -m mpitasks --journal run.jrnl --walltime 55m app.py
                                                hand out nothing more after 55 minutes; the same again goes on
   python -m mpitasks --mpiexec "-hosts one,two" -n 16 app.py    on two hosts, in words of the mpiexec at hand
@@ -99,13 +100,17 @@ def _hand_on(given: argparse.Namespace) -> None:
         os.environ[choice.FILE] = str(given.journal.absolute())
     if given.walltime:
         os.environ[walltime.VARIABLE] = given.walltime
+    if given.survive:
+        if launch.promised_size() is not None:
+            _parser().error("--survive is for who starts mpiexec, and this is one of its ranks already")
+        os.environ[launch.SURVIVE] = "1"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mpitasks",
         usage="python -m mpitasks [-n N] [--profile[=FOLDER]] [--journal FILE] [--walltime TIME]\n"
-        "                          [--restarts N] [--mpiexec WORDS] (app.py | -m MODULE) [arguments]\n"
+        "                          [--restarts N] [--survive] [--mpiexec WORDS] (app.py | -m MODULE) [arguments]\n"
         "       python -m mpitasks journal FILE [--check | --json | --csv]\n"
         "       python -m mpitasks stacks [PID]\n"
         "       python -m mpitasks bench [--help]\n"
@@ -160,6 +165,7 @@ def _add_ends(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with a journal: if the run is cut off, or its walltime is over, begin it again, up to N times",
     )
+    parser.add_argument("--survive", action="store_true", help="go on when slaves die: their calls run elsewhere")
 
 
 def _walltime(text: str) -> str:

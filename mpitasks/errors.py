@@ -14,6 +14,7 @@
     ├── EncodeError         an argument cannot be pickled                  (also pickle.PicklingError)
     ├── JournalError        the journal cannot be used, or written on      (also RuntimeError)
     ├── NoIdentity          nothing tells a call from others in a journal  (also TypeError)
+    ├── SlaveLost           the slave that had the call died, and it does not run again
     ├── RemoteError         a task's error that cannot travel as itself
     ├── SlaveNotReady       classic: a slave was asked for what it can't  (also RuntimeError)
     ├── TaskCrashed         the process of an isolated call ended
@@ -87,6 +88,13 @@ class JournalError(MpiTasksError, RuntimeError):
 
 class NoIdentity(MpiTasksError, TypeError):
     """A call has an argument by which a later run can't know it again."""
+
+
+class SlaveLost(MpiTasksError):
+    """The slaves that had this call have died, or all slaves, so that it does not run, or not again.
+
+    The message lists which ranks those were, on which hosts, and how each of them ended.
+    """
 
 
 class RemoteError(MpiTasksError):

@@ -19,10 +19,11 @@ from typing import NoReturn
 from . import control, ending, handshake, launch, output
 from .ending import End
 from .errors import StartError
+from .survival import link
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
-_state = {"run has begun": False, "ends the job": False, "watched": False}
+_state = {"run has begun": False, "ends the job": False, "watched": False, "MPI is over": False}
 _codes = [0]
 """With what this process is about to exit, as far as that is known; the last counts."""
 
@@ -40,11 +41,17 @@ def _watch_exit() -> None:
         _state["watched"] = True
         atexit.register(_end)  # runs after all that is registered later
         atexit.register(_leave)
+        link.open_pipe()
 
 
 def run_has_begun() -> None:
     """From now on, run() sees to the end."""
     _state["run has begun"] = True
+
+
+def mpi_is_over() -> None:
+    """Ranks have died, and nothing more can be told to the others: they have left."""
+    _state["MPI is over"] = True
 
 
 def may_leave_without_run() -> None:
@@ -109,6 +116,8 @@ def _leave() -> None:
         problem = handshake.compare(MPI.COMM_WORLD.Dup(), is_present=False)
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)
+    if os.environ.get(launch.RANK) == str(os.getpid()):
+        link.leaving()
 
 
 def _end() -> None:
@@ -116,7 +125,7 @@ def _end() -> None:
     if os.environ.get(launch.RANK) != str(os.getpid()) or not launch.may_be_rank_0():
         return
     ending.tell_left()
-    end = ending.said()
+    end = None if _state["MPI is over"] else ending.said()
     if end is None or not end.stands or end.code in (0, ending.INTERRUPTED) or control.given() is not None:
         return
     # Failures that nobody asked for, under a bare mpiexec: nothing else can change the exit code of a script that goes on
@@ -129,6 +138,8 @@ def _end() -> None:
 def _has_others() -> bool:
     """Whether this is one rank of several. Starts MPI, since the others may wait in its start; False once it is over."""
     mpi = sys.modules.get("mpi4py.MPI")
+    if _state["MPI is over"]:
+        return False
     if not launch.may_be_one_of_many() or os.environ.get(launch.RANK) != str(os.getpid()):
         return False
     if mpi is not None and mpi.Is_finalized():

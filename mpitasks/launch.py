@@ -51,6 +51,10 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 _TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
 LAST_WORDS = 0.1
 """Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
+SURVIVE = "MPITASKS_SURVIVE"
+"""Environment variable: 1 if the run is to go on when slaves die."""
+_SURVIVAL = {"Open MPI": ["--with-ft", "ulfm"], "MPICH": ["-disable-auto-cleanup"]}
+"""What mpiexec is told, so that it lets the other ranks live."""
 _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
 _ANSWERS = 2.0
@@ -149,9 +153,10 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
     library = _library()
     mpiexec = _mpiexec(library)
     flags, variables, why = _flags(library, ranks)
+    guard = _survive(library, flags, why)
     for line in why:
         print(f"mpitasks: {line}", file=sys.stderr)
-    command = [mpiexec, *flags, *own_words(), "-n", str(ranks), sys.executable, *arguments]
+    command = [mpiexec, *flags, *own_words(), "-n", str(ranks), *guard, sys.executable, *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in (RANK, CONTROL)}
     environment = {**inherited, **variables, STARTED: str(ranks)}
     if restarts:
@@ -171,6 +176,25 @@ def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str
         minder = _Minder(Path(name))
         code = minder.run(command, {SESSIONS: name, **environment, CONTROL: name})
         return code, minder.why_again(code)
+
+
+def _survive(library: Library, flags: list[str], why: list[str]) -> list[str]:
+    """What goes before `python app.py` so that ranks may die, if that is wanted; adds flags, and a line for the user.
+
+    Raises:
+        StartError: It is not known how that MPI does it.
+    """
+    if os.environ.get(SURVIVE) != "1":
+        return []
+    if library.name not in _SURVIVAL:
+        msg = f"--survive works with MPICH and Open MPI, and mpi4py uses {library.name}; keep a journal, and start again"
+        raise StartError(msg)
+    flags += _SURVIVAL[library.name]
+    why.append(
+        f"mpiexec gets {' '.join(_SURVIVAL[library.name])} and each rank a guard: the run goes on when slaves die; "
+        "without rank 0 or a whole host it ends, so keep a journal too"
+    )
+    return [sys.executable, "-I", "-S", str(Path(__file__).parent / "survival" / "guard.py")]
 
 
 def own_words() -> list[str]:

@@ -245,10 +245,12 @@ def is_cut(held: socket.socket, silence: int) -> bool:
 
 def _end_daemon() -> None:
     """End what has started this rank, where it would wait for ever for the host that can't be reached: Open MPI's does."""
-    parent = os.getppid()
-    with suppress(OSError):
-        if Path(f"/proc/{parent}/comm").read_text() == "prted\n":
-            os.kill(parent, signal.SIGTERM)
+    with suppress(OSError, IndexError):
+        parent = os.getppid()
+        above = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])  # if the parent is a guard
+        for pid in (parent, above):
+            if Path(f"/proc/{pid}/comm").read_text() == "prted\n":
+                os.kill(pid, signal.SIGTERM)
 
 
 # ---------------------------------------------------------------- sockets

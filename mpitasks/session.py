@@ -35,6 +35,7 @@ from . import control, ending, farm, futures, guard, handshake, launch, lifeline
 from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
+from .ids import MASTER
 from .isolation import aside
 from .isolation import start as nannies
 from .journal import choice, records
@@ -47,6 +48,7 @@ from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.profiled import ProfiledSlave
 from .runtime.situation import on_demand
 from .runtime.slave import Slave
+from .survival import departure, link
 from .transport.base import Transport
 from .transport.local import local_world
 
@@ -90,6 +92,7 @@ def run(
     journal: choice.Named | None = None,
     isolate: bool = False,
     grace: float = 5.0,
+    strikes: int = 3,
     stall: float | None = watchdog.USUALLY,
 ) -> T: ...
 @overload
@@ -102,6 +105,7 @@ def run(
     journal: choice.Named | None = None,
     isolate: bool = False,
     grace: float = 5.0,
+    strikes: int = 3,
     stall: float | None = watchdog.USUALLY,
 ) -> T: ...
 def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; options by keyword
@@ -113,6 +117,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     journal: choice.Named | None = None,
     isolate: bool = False,
     grace: float = 5.0,
+    strikes: int = 3,
     stall: float | None = watchdog.USUALLY,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves; under MPI, once.
@@ -123,11 +128,11 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         main: A plain or an async function.
         *args: Its arguments.
         slaves: How many to start, by this program again under mpiexec; else `MPITASKS_SLAVES`. Ranks of a job start none.
-        backend: "mpi"; "inline": calls run here, inside `delay`; "threads": slaves are threads, for tests; "auto": MPI where
-            there is more than one rank, else inline.
+        backend: "mpi"; "inline": calls run here, inside `delay`; "threads", for tests; "auto": MPI or inline.
         journal: A file that keeps what calls return, so that the next run does not run them again.
         isolate: Whether all calls run in children of the slaves, which may crash alone.
         grace: Seconds that running calls get when main fails, a signal comes, or the walltime is over.
+        strikes: Where ranks may die: after how many dead slaves a call fails with `SlaveLost`; with 1, none runs again.
         stall: Seconds without an outcome while calls wait, after which a message on stderr says why; 0 or None: never.
 
     Returns:
@@ -138,12 +143,10 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
-    _refuse_to_begin(main, isolate)
+    _refuse_to_begin(main, isolate, strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
-    if chosen.isdigit():
-        sys.exit(launch.start(sys.orig_argv[1:], int(chosen) + 1))
-    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))._replace(isolate=isolate)
-    return _run_on(chosen, main, args, slaves, asked)
+    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
+    return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
 
 
 def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: int | None, asked: _Asked) -> T:
@@ -198,7 +201,7 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
         _refuse_broken_world()
     if wanted is not None:
         _refuse_what_is_no_script()
-        return str(wanted)
+        sys.exit(launch.start(sys.orig_argv[1:], wanted + 1))
     if backend == "mpi":
         msg = f"backend='mpi' needs 2 ranks or more, and this is 1: start it with mpiexec -n 4 python {sys.argv[0] or 'app.py'}"
         raise StartError(msg)
@@ -207,10 +210,13 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
     return "inline"
 
 
-def _refuse_to_begin(main: object, isolate: object) -> None:
+def _refuse_to_begin(main: object, isolate: object, strikes: int) -> None:
     if aside.is_aside() and not inside_a_call():
         raise aside.RunReached  # a nanny imports the script for what it defines, and has come to run() by that
     check_isolate(isolate, "run()")
+    if strikes < 1:
+        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+        raise ValueError(msg)
     if not callable(main):
         msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"
         raise TypeError(msg)
@@ -271,6 +277,8 @@ class _Asked(NamedTuple):
     """When to end, if that is known."""
     isolate: bool = False
     """All calls run in children of slaves."""
+    strikes: int = 3
+    """How many slaves may die of one call."""
 
 
 def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
@@ -432,7 +440,7 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, ask
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
         threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
-    master = Master(ours, backoff=backoff.threads, places=[stacks.answer()])
+    master = Master(ours, backoff=backoff.threads, strikes=asked.strikes, places=[stacks.answer()])
     with _answering(master, asked):
         return _run_farm(master, main, args, asked, _IN_THREADS)
 
@@ -511,13 +519,14 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
     transport, is_left, is_cut_off = MpiTransport(comm), launch.orphan_watch(), lifeline.agree(comm)
+    transport.survive(link.introduce(comm, transport.deaths))
 
     def is_orphan() -> bool:
-        return is_left() or is_cut_off()
+        return is_left() or is_cut_off() or transport.has_failed(MASTER)
 
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, is_orphan))
-    master = Master(transport, is_orphan=is_orphan, places=places)
+    master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
     with _answering(master, asked):
         return _run_rank_0(master, main, args, asked)
 
@@ -562,7 +571,7 @@ def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], a
         print("mpitasks: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BaseException as error:
-        _end_mpi(master)
+        _end_mpi(master, error)
         if isinstance(error, SystemExit):
             guard.note_code(_code_of(error))
         raise
@@ -576,10 +585,14 @@ def _say_left_behind(overdue: dict[int, str]) -> None:
         print(f"mpitasks: rank {rank} was left in a call of {name!r} that had outlasted its timeout", file=sys.stderr)
 
 
-def _end_mpi(master: Master) -> None:
+def _end_mpi(master: Master, error: BaseException | None = None) -> None:
     """Let this process be without MPI; or, if a rank is left that would keep it from ending, let the job end with it."""
+    link.end()
     if master.left_in_calls():
         guard.abort_at_exit()
+    elif master.has_lost_slaves:
+        guard.mpi_is_over()
+        departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
     else:
         _finalize()
 
@@ -622,12 +635,16 @@ def _serve(slave: Slave) -> NoReturn:
         try:
             slave.serve()
         except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
+            if link.is_guarded():  # the others go on
+                traceback.print_exception(error)
+                output.flush()
+                os._exit(1)
             _abort(error, {})
     nannies.dismiss()
     _join_threads()
     if slave.is_to_stay:
         _stay()
-    _leave()
+    _leave(after_deaths=slave.after_deaths)
 
 
 def _stay() -> NoReturn:
@@ -639,9 +656,11 @@ def _stay() -> NoReturn:
     os._exit(1)
 
 
-def _leave() -> NoReturn:
+def _leave(*, after_deaths: bool = False) -> NoReturn:
     """End this process, and nothing but that."""
     _leave_tidily()
+    if after_deaths:
+        departure.leave(0)
     _finalize()
     # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
     # did not. Not sys.exit: what follows run() in the script must not run on slaves.
@@ -687,4 +706,6 @@ def _finalize() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
+    link.leaving(link.END_WITHIN)  # if somebody dies now, this waits for ever
     MPI.Finalize()
+    link.leaving()

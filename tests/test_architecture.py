@@ -25,7 +25,10 @@ from tests.sources import Import, imports, modules
 FOR_ALL = {"errors", "ids", "output", "version"}
 """What every module may import, but for themselves and the core's limits below."""
 
-CORE = {f"core.{name}" for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "tally", "why")}
+CORE = {
+    f"core.{name}"
+    for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "suspects", "tally", "why")
+}
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
     RUNTIME
@@ -63,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.prices": {"core.calls"},
     "core.ranking": {"core.backlog"},
     "core.spread": set(),
+    "core.suspects": {"core.calls"},
     "core.tally": {"core.calls"},
     "core.why": {"core.backlog", "core.calls", "core.slaves", "core.tally"},
     "core.scheduler": CORE - {"core.scheduler"},
@@ -144,7 +148,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launch": {"control", "ending", "journal.choice", "profiles", "walltime"},
     "handshake": {"registry"},
     "lifeline": set(),
-    "guard": {"control", "ending", "handshake", "launch"},
+    "guard": {"control", "ending", "handshake", "launch", "survival.link"},
+    # What lets a job go on after ranks have died. `survival.guard` is a program of its own, and imports nothing of ours.
+    "survival": set(),
+    "survival.guard": set(),
+    "survival.watch": {"survival.guard", "transport.base"},
+    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
+    "survival.departure": {"ending", "survival.link"},
     "session": {
         *(
             "context",
@@ -160,7 +170,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "walltime",
         ),
         *("journal.choice", "journal.records"),
-        *("transport.base", "transport.local", "transport.mpi"),
+        *("transport.base", "transport.local", "transport.mpi", "survival.departure", "survival.link"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
         *("runtime.clock", "runtime.profiled", "runtime.stacks"),
         *("runtime.situation", "runtime.watchdog"),
@@ -242,7 +252,7 @@ MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
 FROM_OUTSIDE = {
-    "mpi4py": {*MPI, "handshake", "lifeline"},
+    "mpi4py": {*MPI, "handshake", "lifeline", "survival.link"},
     "cloudpickle": {"runtime.functions"},
     "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},

@@ -27,6 +27,7 @@ from .prices import Prices
 from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
+from .suspects import Suspects
 from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
 from .why import State
 
@@ -58,6 +59,8 @@ class Rules:
     """The same, for each slave and each resource in demand: a look takes about a microsecond for each of them."""
     review_share: int = 16
     """Slaves and resources to be looked at for each decision: where many are made, a look need not wait."""
+    strikes: int = 3
+    """Slaves that may die of one call; with 1, no call of a dead slave runs again, whether it had begun or not."""
 
 
 class Send(NamedTuple):
@@ -83,6 +86,14 @@ class Ended(NamedTuple):
     because: Call
 
 
+class Lost(NamedTuple):
+    """What a dead slave had."""
+
+    calls: list[Call]
+    given_up: list[Call]
+    """Calls that have ended, because they have cost too many slaves, or could cost the last: not all were with this slave."""
+
+
 class QueueLook(NamedTuple):
     """A queue at one moment."""
 
@@ -103,7 +114,10 @@ class Looks(NamedTuple):
 class Scheduler:
     """The state of all queues and slaves, and the rules that move calls to slaves."""
 
+    unfinished = 0
+    """Calls submitted and not ended."""
     _most_alarms = 64
+    _deep_slaves = 0
     _ended: Slave | None = None
     """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
@@ -122,7 +136,6 @@ class Scheduler:
         self._deep: dict[Queue, dict[Rank, Slave]] = {}
         self._deep_held: dict[Queue, dict[Rank, Slave]] = {}
         """Slaves with calls that wait behind another, the one without progress for longest first; these: for a resource."""
-        self._deep_slaves = 0
         self._progressed: dict[Rank, Slave] = {}
         """Busy slaves that gave an outcome since the last decision."""
         self._holders: dict[Hashable, dict[Rank, Slave]] = {}
@@ -136,17 +149,15 @@ class Scheduler:
         """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
         self._occupied: dict[Provided, dict[Rank, Slave]] = {}
         """Slaves that hold a resource with `max_holders`, or are about to, until they say that it is released."""
+        self._suspects = Suspects()
         self._owed: dict[Hashable, None] = {}
         """Resources to look at, since all their permitted holders may hold them and one of those is idle."""
         self._review_at = inf
         """When to look again whether further slaves should acquire what others hold; infinity: nobody waits for that."""
         self._credit = 0
         """Slaves and resources that may be looked at before that time."""
-        self._now = 0.0
-        self._virtual = 0.0
-        """`Queue.served` of the queue chosen last: where a queue with new demand starts."""
-        self.unfinished = 0
-        """Calls submitted and not ended."""
+        self._now = self._virtual = 0.0
+        """The latter: `Queue.served` of the queue chosen last: where a queue with new demand starts."""
 
     # ---------------------------------------------------------------- what happened
 
@@ -224,6 +235,9 @@ class Scheduler:
         for call in calls:
             call.state = ENDED
         self.unfinished -= len(calls)
+        if self._suspects.on_trial:
+            for call in calls:
+                self._suspects.acquitted(call)
         if queue is not None:
             self._learn(slave, queue, took.values())
         self._progress(slave, now)
@@ -313,6 +327,7 @@ class Scheduler:
             return False
         call.state = ENDED
         self.unfinished -= 1
+        self._suspects.acquitted(call)
         return True
 
     def given_back(self, rank: Rank, call_ids: Iterable[CallId], now: float) -> None:
@@ -333,8 +348,15 @@ class Scheduler:
         if not slave.window and slave.queue is not None and slave.stuck is None:
             self._freed(slave)
 
-    def slave_lost(self, rank: Rank) -> list[Call]:
-        """A slave is gone; its calls wait again. Returns those calls."""
+    def slave_lost(self, rank: Rank) -> Lost:
+        """A slave is dead. Its calls run again, one after the other, each alone with its slave: one of them may be why.
+
+        A death alone is a strike against that call. One with as many as the rules allow does not run again, nor does one
+        with any that could take the last slave.
+
+        Raises:
+            KeyError: There is no such slave; nothing was changed.
+        """
         slave = self._slaves.pop(rank)
         self._free_ended()
         calls = list(slave.window.values())
@@ -348,8 +370,13 @@ class Scheduler:
             self._drop(slave, resource)
         for provided in list(slave.occupies):
             self._vacate(slave, provided)
-        self._requeue(calls)
-        return calls
+        for call in calls:
+            call.state = BLOCKED
+        if len(calls) == 1 or self._rules.strikes == 1:
+            for call in calls:
+                self._suspects.strikes[call.id] = self._suspects.strikes.get(call.id, 0) + 1
+        self._suspects.add(calls)
+        return Lost(calls, self._given_up())
 
     def resources_held(
         self, rank: Rank, held: Iterable[Provided], acquired: Iterable[tuple[Provided, float]], now: float
@@ -403,10 +430,10 @@ class Scheduler:
         return State(now, *state)
 
     def waiting(self) -> list[Call]:
-        """The calls that could be sent, of all tasks."""
+        """The calls that could be sent, of all tasks, and those that wait for their trial."""
         levels = (level for queue in self._demand.values() for level in queue.busy_levels())
         backlogs = (backlog for level in levels for backlog in level.backlogs.values())
-        return [call for backlog in backlogs for call in backlog.waiting()]
+        return [call for backlog in backlogs for call in backlog.waiting()] + list(self._suspects.withheld())
 
     def left_in_calls(self) -> list[tuple[Rank, CallId]]:
         """The slaves that are still in a call which was given up, and that call."""
@@ -424,6 +451,8 @@ class Scheduler:
         for backlog in self._untimed:
             backlog.since = now
         orders: list[Order] = []
+        if self._suspects.groups:
+            self._try_suspects()
         if self._alarms and self._alarms[0][0] <= now:
             self._ring()
         if self._ended is not None:
@@ -764,6 +793,8 @@ class Scheduler:
             if most > 1:
                 most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
+        if self._suspects.on_trial:
+            calls = self._apart(calls, backlog)
         for call in calls:
             call.state = SENT
             call.attempt += 1
@@ -838,7 +869,12 @@ class Scheduler:
         """The backlog that this slave would be given again, were it idle; None too while its window is more than half full."""
         level = next(queue.busy_levels())
         backlog = level.backlogs.get(slave.resource)
-        if backlog is None or not backlog.count or len(slave.window) > self._window_size(queue, backlog) // 2:
+        if (
+            backlog is None
+            or not backlog.count
+            or len(slave.window) > self._window_size(queue, backlog) // 2
+            or (self._suspects.on_trial and self._is_trial(slave, backlog))
+        ):
             return None
         exhausted = [held for held in slave.holds if self._is_exhausted(held)]
         if exhausted:
@@ -908,6 +944,38 @@ class Scheduler:
         """When to ask a slave for calls that need what it holds: once another holder is idle, or none came for long."""
         found = self._idle.holder(slave.resource) is not None
         return slave.progress_at + (self._rules.late if found else self._rules.patience)
+
+    # ---------------------------------------------------------------- suspects
+
+    def _try_suspects(self) -> None:
+        """Let suspects go on, so many at a time that they can't take all slaves; on the last slave, after all else."""
+        self._free_ended()
+        if len(self._slaves) <= 1 and (self._demand or not self._idle.count):
+            return
+        while len(self._suspects.on_trial) < max(1, len(self._slaves) - 1) and (call := self._suspects.next()) is not None:
+            self._requeue([call])
+
+    def _is_trial(self, slave: Slave, backlog: Backlog) -> bool:
+        """A suspect is what that slave has, or what comes next there: nothing may join it."""
+        on_trial = self._suspects.on_trial
+        return backlog.age() in on_trial or not on_trial.keys().isdisjoint(slave.window)
+
+    def _apart(self, calls: list[Call], backlog: Backlog) -> list[Call]:
+        """Of the calls taken for a window, those that may be in one: a suspect is alone."""
+        on_trial = self._suspects.on_trial
+        most = next((place for place, call in enumerate(calls) if call.id in on_trial), len(calls)) or 1
+        if most < len(calls):
+            backlog.put_back(calls[most:])
+        return calls[:most]
+
+    def _given_up(self) -> list[Call]:
+        """End the suspects that have too many strikes, those on trial too if they were not sent."""
+        most = 1 if len(self._slaves) <= 1 else self._rules.strikes
+        struck = {call_id for call_id, strikes in self._suspects.strikes.items() if strikes >= most}
+        ended = [call for call in self.waiting() if call.id in struck] if struck else []
+        for call in ended:
+            self.cancelled(call)
+        return ended
 
     # ---------------------------------------------------------------- bookkeeping
 

@@ -114,6 +114,11 @@ class Functions:
         sent |= numbers
         return {number: _Travelling(self._pickled[number]) for number in lacking}, self._dropped.pop(rank, [])
 
+    def forget(self, rank: Rank) -> None:
+        """That slave is gone, with all that was sent there."""
+        self._sent.pop(rank, None)
+        self._dropped.pop(rank, None)
+
     def _drop_unused(self) -> None:
         """Forget the one used longest ago, if no call needs it."""
         digest, number = next(iter(self._numbers.items()))

@@ -29,7 +29,7 @@ from typing import Any, NoReturn, cast
 from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
-from ..core.scheduler import Order, Scheduler, Send
+from ..core.scheduler import Order, Rules, Scheduler, Send
 from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
@@ -39,7 +39,7 @@ from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure, name_of
 from ..transport import wire
-from ..transport.base import Arrival, Transport
+from ..transport.base import Arrival, Death, Transport
 from ..transport.failures import encode_failure, gist_of, with_earlier
 from . import logs
 from .alarm import Limit
@@ -50,6 +50,7 @@ from .functions import Functions
 from .interrupts import DRAIN as DRAIN_SIGNAL
 from .interrupts import ENDS, Interrupts
 from .later import Later
+from .losses import Losses, times
 from .messages import (
     BACK,
     BYE,
@@ -134,6 +135,7 @@ class Master:
     """Whether all calls run in children of slaves."""
     left = 0
     """Calls that had not ended when the run was drained, and have not since."""
+    _closing = _dismissed = _draining = False
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class Master:
         backoff: Callable[[], Backoff] = Backoff,
         is_orphan: Callable[[], bool] = never,
         places: Sequence[Place] = (),
+        strikes: int = 3,
     ) -> None:
         self.slaves = transport.size - 1
         self.places = places
@@ -151,7 +154,8 @@ class Master:
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self._transport = transport
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(Rules(strikes=strikes))
+        self._losses = Losses(strikes, self.slaves, places)
         self._functions = Functions()
         self._encoder = Encoder()
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
@@ -170,7 +174,6 @@ class Master:
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
         self._unlooked, self._decide_at = 0, 0.0
-        self._closing = self._draining = False
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -261,6 +264,7 @@ class Master:
             cancelled = self._give_up(_ours(call))
             if cancelled:
                 self._cancelled(_ours(call))
+                self._decide_at = 0.0  # another one may have waited for it
             elif call.state != ENDED and future.rank is not None:
                 self._send(Rank(future.rank), (STOP, call.id))
         self.announce()
@@ -355,6 +359,11 @@ class Master:
             self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
         return cancelled
 
+    @property
+    def has_lost_slaves(self) -> bool:
+        """Whether slaves have died, so that MPI can't be finalized."""
+        return bool(self._losses)
+
     def _begin_draining(self) -> None:
         """Have the slaves give back what they have not begun, and let what runs know that it should stop."""
         if not self._draining:
@@ -384,10 +393,11 @@ class Master:
         self._drive.stop()
         told = self._part_with()
         with self._lock:
+            self._dismissed = True
             stay = not told.isdisjoint(self._present)
             for rank in self._present:
                 if rank not in told:
-                    self._send(rank, (STAY if stay else LEAVE,))
+                    self._send(rank, (STAY if stay else LEAVE, bool(self._losses)))
         with suppress(FarmBroken):
             self.wait(self._have_left, threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
@@ -464,6 +474,8 @@ class Master:
             if self._book is not None:
                 self._book.tend()
             heard = self._look(now)
+            if self._transport.deaths:
+                heard = self._bury()
             if self._later.due <= now:
                 for call in self._later.take(now):
                     self._scheduler.resumed(call)
@@ -523,6 +535,10 @@ class Master:
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
+        if self._losses.nobody_left:
+            self._scheduler.refused(call)
+            self._end_lost(call)
+            return
         if call.known is not None and plan.memo and self._follow(call, claims):
             return
         if claims or plan.after:
@@ -676,6 +692,41 @@ class Master:
         told = _with_crashes(call, failure, payload)
         if not self._again(call, failure, now):
             self._finish(call, told, returned=False)
+
+    def _bury(self) -> bool:
+        """Slaves have died; what they had sent is taken in."""
+        while self._transport.deaths:
+            death = self._transport.deaths.popleft()
+            self._transport.drop(death.rank)
+            if death.rank in self._present:
+                self._present.remove(death.rank)
+                if not self._dismissed or any(rank == death.rank for rank, _ in self._scheduler.sent()):
+                    self._slave_lost(death)
+        self._decide_at = 0.0
+        return True
+
+    def _slave_lost(self, death: Death) -> None:
+        """A slave has died, and its calls are to run elsewhere."""
+        self._functions.forget(death.rank)
+        lost = self._scheduler.slave_lost(death.rank)
+        self._losses.note(death, lost.calls)
+        self._records.append(logs.record_of(self._losses.line(lost)))
+        for call in lost.calls:
+            if not _ours(call).future.done():
+                _ours(call).future._state = PENDING
+        for call in lost.given_up:
+            self._end_lost(_ours(call))
+        if self._losses.nobody_left:
+            for call in [*self._later.take_all(), *self._scheduler.waiting()]:
+                if self._scheduler.cancelled(call):
+                    self._end_lost(_ours(call))
+        elif self._closing:
+            self._cancel_waiting()
+
+    def _end_lost(self, call: _Call) -> None:
+        """A call fails, because its slave has died."""
+        error = self._losses.error(call, call.plan.name)
+        self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
     def _hear(self, call_id: CallId) -> None:
         """That call knows that it should stop."""

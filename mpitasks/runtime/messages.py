@@ -6,7 +6,7 @@
            ──► BACK                              give back what you have not begun
            ──► STOP    call id                   its result is not wanted any more
            ──► DRAIN                             as BACK, and let what runs know that it should stop
-           ──► LEAVE                             no more calls will come
+           ──► LEAVE   True, or nothing          no more calls will come; True: ranks have died, so don't finalize MPI
            ──► STACKS                            tell where you are
            ──► STAY                              as LEAVE, and end with the job: a rank is left that can't leave
     slave  ──► REPORT  outcomes, given back, log records, resources

@@ -54,12 +54,17 @@ TICK = 0.05
 MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
 
+LONGEST_BYE = 2.0
+"""Seconds that the last word may take to leave."""
+
 
 class Slave:
     """Runs the calls that the master sends."""
 
     is_to_stay = False
     """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
+    after_deaths = False
+    """Other ranks have died, so that MPI can't be finalized."""
 
     def __init__(  # noqa: PLR0913  all but two are for the tests, or for real processes
         self,
@@ -165,6 +170,9 @@ class Slave:
         self._finish_sending()
         with self._wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
+        until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
+        while perf_counter() < until and self._is_sending():  # else MPI_Finalize sees to that
+            self._backoff.pause()
 
     # ---------------------------------------------------------------- messages
 
@@ -190,6 +198,7 @@ class Slave:
             self._send_report([], self._unbegun())
         elif kind in (LEAVE, STAY):
             self._leaving, self.is_to_stay = True, kind == STAY
+            self.after_deaths = message[1:] == (True,)
         elif kind == STACKS and not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
 

@@ -55,7 +55,8 @@ def decode_failure(payload: wire.Payload) -> BaseException:
             error.add_note(f"the exception itself could not be unpickled here: {type(why).__name__}: {why}")
         else:
             error = loaded
-    error.__cause__ = RemoteTraceback(failure.text)
+    if failure.text:
+        error.__cause__ = RemoteTraceback(failure.text)
     error.add_note(failure.note)
     return error
 
@@ -101,6 +102,8 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
+    if error.__traceback__ is None and error.__cause__ is None:  # nobody has raised it: its text says all
+        return ""
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001  formatting runs user code, such as __str__ and __repr__

@@ -12,19 +12,14 @@ from .wire import Packet
 class LocalTransport:
     """One rank's end of an in-memory world. Frames are copied, as a real wire would."""
 
-    def __init__(self, rank: Rank, world: list[LocalTransport]) -> None:
-        self.rank = rank
+    def __init__(self, rank: Rank, size: int, world: list[LocalTransport]) -> None:
+        self.rank, self.size = rank, size
         self.sending = self.receiving = False
         self.deaths: deque[Death] = deque()
         self.is_dead = False
         self._world = world
         self._inbox: deque[Arrival] = deque()
         self._dropped: set[Rank] = set()
-
-    @property
-    def size(self) -> int:
-        """How many ranks there are, and were."""
-        return len(self._world)
 
     def send(self, rank: Rank, packet: Packet) -> None:
         """Put the packet into the other rank's inbox."""
@@ -67,5 +62,5 @@ class LocalTransport:
 def local_world(size: int) -> list[LocalTransport]:
     """The transports of a world of that many ranks."""
     world: list[LocalTransport] = []
-    world.extend(LocalTransport(Rank(rank), world) for rank in range(size))
+    world.extend(LocalTransport(Rank(rank), size, world) for rank in range(size))
     return world

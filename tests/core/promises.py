@@ -37,7 +37,7 @@ class Key(NamedTuple):
 
 def backlogs_of(world: World) -> dict[Key, list[str]]:
     """The calls that wait for a slave: submitted, not sent, not ended, and not waiting for another call."""
-    gone = {name for window in world.windows.values() for name in window} | set(world.ended)
+    gone = {name for window in world.windows.values() for name in window} | set(world.ended) | set(world.withheld())
     ended_well = set(world.ended) - world.failed
     found: dict[Key, list[str]] = {}
     for name, call in world.calls.items():
@@ -289,6 +289,21 @@ def oldest_of_their_kind(book: Book, order: Send) -> None:
         assert [str(call) for call in order.calls] == names[: len(order.calls)]
 
 
+def a_suspect_is_alone(book: Book, order: Send) -> None:
+    """A call that was with a slave when that died is sent alone, and nothing is sent after it until it has ended."""
+    window = [*book.windows[order.rank], *map(str, order.calls)]
+    assert len(window) == 1 or book.world.suspected.keys().isdisjoint(window)
+
+
+def suspects_never_take_all_slaves(book: Book, order: Send) -> None:
+    """One slave at least has none of them, if there are several; and of one window one is tried at a time."""
+    windows = {**book.windows, int(order.rank): [*book.windows[order.rank], *map(str, order.calls)]}
+    tried = [name for window in windows.values() for name in window if name in book.world.suspected]
+    if str(order.calls[0]) in book.world.suspected:
+        assert len(tried) <= max(1, len(windows) - 1)
+        assert len({book.world.together[name] for name in tried}) == len(tried)
+
+
 def no_more_holders_than_may(book: Book, order: Send) -> None:
     """At no moment do more than `max_holders` slaves hold a resource, or have calls on the way that will acquire it."""
     wrong = [one for one in book.exhausted(book.key_of(order).resource) if one not in book.occupies[order.rank]]
@@ -455,6 +470,8 @@ OF_A_WINDOW = [
     once,
     nothing_for_who_is_left_in_a_call,
     one_task_and_one_resource,
+    a_suspect_is_alone,
+    suspects_never_take_all_slaves,
     oldest_of_their_kind,
     no_more_holders_than_may,
     holders_of_an_exhausted_resource_do_nothing_else,

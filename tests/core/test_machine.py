@@ -85,11 +85,13 @@ class Farm(RuleBasedStateMachine):
     @initialize(
         slaves=st.integers(1, 5),
         keep=st.integers(1, 2),
+        strikes=st.sampled_from([3, 3, 2, 1]),
         limits=st.lists(st.sampled_from([None, None, 1, 2, 3]), min_size=4, max_size=4),
         weights=st.lists(st.sampled_from([1.0, 1.0, 2.0, 0.5]), min_size=4, max_size=4),
     )
-    def start(self, slaves: int, keep: int, limits: list[int | None], weights: list[float]) -> None:
-        self.world, self.mirror = (World(slaves, keep=keep, patience=3.0, worth=0.01, most_calls=8) for _ in range(2))
+    def start(self, slaves: int, keep: int, strikes: int, limits: list[int | None], weights: list[float]) -> None:
+        rules = {"keep": keep, "strikes": strikes, "patience": 3.0, "worth": 0.01, "most_calls": 8}
+        self.world, self.mirror = (World(slaves, **rules) for _ in range(2))
         for world in (self.world, self.mirror):
             world.costs = {one: 0.02 * number for number, one in enumerate(PROVIDED)}
         for world, step in ((self.world, 1), (self.mirror, -1)):
@@ -114,6 +116,10 @@ class Farm(RuleBasedStateMachine):
     @rule()
     def decide(self) -> None:
         """Carry out what both say, which is the same, after holding it against the promises."""
+        if self.world.withheld():
+            for world in (self.world, self.mirror):
+                world.scheduler._try_suspects()  # as `decide` begins: the book sees what waits, and not why
+            self.book.happened(came_back=True)
         self.book.begin()
         orders, mirrored = self.world.obey(), self.mirror.obey()
         self.neither_the_order_of_definition_nor_the_short_way_has_influence(orders, mirrored)
@@ -313,7 +319,7 @@ class Farm(RuleBasedStateMachine):
     def no_call_is_lost(self) -> None:
         """Every call that has not ended is with a slave, or waits, or waits for another call that has not ended."""
         world, scheduler = self.world, self.world.scheduler
-        waiting = {name for names in backlogs_of(world).values() for name in names}
+        waiting = {name for names in backlogs_of(world).values() for name in names} | set(world.withheld())
         left = set(world.stuck.items())
         sent = {(rank, name) for rank, window in world.windows.items() for name in window} - left
         assert {str(call) for call in scheduler.waiting()} == waiting
@@ -358,6 +364,7 @@ class Farm(RuleBasedStateMachine):
         self.no_slave_idles_while_it_may_run_a_call()
         self.every_wait_for_a_holder_has_an_end()
         self.every_wait_in_a_window_has_an_end()
+        self.every_suspect_is_tried()
 
     def no_slave_idles_while_it_may_run_a_call(self) -> None:
         """No slave idles while a queue below its limit has a call it may run, but for a busy holder within patience."""
@@ -386,6 +393,16 @@ class Farm(RuleBasedStateMachine):
             and not book.is_full(world.calls[window[0]].queue)
         ]
         assert [rank for rank in deep if book.progress[rank] + world.rules.patience < due] == []
+
+    def every_suspect_is_tried(self) -> None:
+        """A suspect waits for one of its window, while as many as may be are tried, and on the last slave for all else."""
+        world = self.world
+        withheld = world.withheld()
+        tried = {world.together[name] for name in world.suspected if name not in withheld}
+        if len(world.windows) > 1 and len(tried) < len(world.windows) - 1:
+            assert [name for name in withheld if world.together[name] not in tried] == []
+        elif len(world.windows) == 1 and world.idle() and not self.book.backlogs:
+            assert withheld == []
 
     def teardown(self) -> None:
         """Every call that was submitted ends exactly once, if slaves go on to answer."""

@@ -144,6 +144,10 @@ class World:
         self.after: dict[str, list[str]] = {}
         self.failed: set[str] = set()
         """Calls that ended without a value."""
+        self.suspected: dict[str, int] = {}
+        """Calls that were with a slave when it died, and gave no outcome since: how many died with each alone."""
+        self.together: dict[str, int] = {}
+        """Of such calls: those of one window have one number."""
         self._ids = count(1)
         self.stuck: dict[int, str] = {}
         """Calls that were given up, the first in the window of the slave that is still in it."""
@@ -237,6 +241,8 @@ class World:
             call = self.calls[self.windows[rank].pop(0)]
             late = self.stuck.pop(rank, None) is not None
             expected = [] if late else [call]
+            if not late:
+                self.suspected.pop(str(call), None)
             assert self.scheduler.calls_finished(Rank(rank), [(call.id, seconds)], self.now) == expected
             self._begun[rank] = self.now
             self._undo(rank)
@@ -266,6 +272,7 @@ class World:
         if not self.scheduler.cancelled(call):
             return None
         self.ended.append(name)
+        self.suspected.pop(name, None)
         return self._ended_with(call)
 
     def cancel_all(self) -> None:
@@ -296,10 +303,33 @@ class World:
             self.holds[rank], slave.occupies = slave.before
 
     def lose(self, rank: int) -> list[str]:
-        """A slave is gone. Returns the calls it had."""
-        del self.windows[rank], self.holds[rank], self.slaves[rank]
-        self.stuck.pop(rank, None)
-        return [str(call) for call in self.scheduler.slave_lost(Rank(rank))]
+        """A slave is dead. Returns the calls it had; those that are given up end."""
+        left = self.stuck.pop(rank, None)
+        window = [name for name in self.windows.pop(rank) if name != left]
+        del self.holds[rank], self.slaves[rank]
+        lost = self.scheduler.slave_lost(Rank(rank))
+        alone = len(window) == 1 or self.rules.strikes == 1
+        together = max(self.together.values(), default=0) + 1
+        for name in window:
+            if name not in self.suspected:
+                self.together[name] = together
+            self.suspected[name] = self.suspected.get(name, 0) + alone
+        assert sorted(map(str, lost.given_up)) == sorted(self._condemned())
+        for call in lost.given_up:
+            del self.suspected[str(call)]
+            self.ended.append(str(call))
+            self._ended_with(call)
+        return [str(call) for call in lost.calls]
+
+    def _condemned(self) -> list[str]:
+        """The calls that have cost too many slaves, or could cost the last."""
+        most = 1 if len(self.windows) <= 1 else self.rules.strikes
+        sent = {name for window in self.windows.values() for name in window}
+        return [name for name, strikes in self.suspected.items() if strikes >= most and name not in sent]
+
+    def withheld(self) -> list[str]:
+        """The calls that wait for their trial."""
+        return [str(call) for call in self.scheduler._suspects.withheld()]
 
     def wait(self, seconds: float) -> None:
         """Time passes."""

@@ -97,6 +97,10 @@ class World:
                 pass
         self.master.step()
 
+    def kill(self, rank: int, how: str = "signal 9") -> None:
+        """That slave is no more; what it has sent is still heard."""
+        self.slaves.pop(rank)._transport.inner.die(how)  # type: ignore[attr-defined]
+
     def finish(self) -> None:
         """Turn until all calls have ended."""
         for _ in range(1000):

@@ -1,0 +1,62 @@
+"""Calls of dead slaves, to be tried alone.
+
+::
+
+    window of a dead slave ──► group: waits ──► one of it on trial ──► outcome: the next of the group
+                                  ▲                    │
+                                  └──── its slave dies ┘ a strike; with too many of them, it is given up
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from ..ids import CallId
+from .calls import BLOCKED, Call
+
+
+class Suspects:
+    """Who is suspected, who is on trial, and how many strikes there are."""
+
+    def __init__(self) -> None:
+        self.groups: deque[deque[Call]] = deque()
+        """Those that wait for their trial, by the window that they were in."""
+        self.on_trial: dict[CallId, deque[Call]] = {}
+        """Those that were let go on, each with the rest of its window."""
+        self.strikes: dict[CallId, int] = {}
+        """How often a slave died that had this call alone."""
+
+    def add(self, calls: Iterable[Call]) -> None:
+        """These were together with a slave that died."""
+        group = deque(calls)
+        for call in list(group):
+            # One that was on trial goes last: those that wait behind it may be innocent.
+            group.extendleft(reversed(self.on_trial.pop(call.id, ())))
+        if group:
+            self.groups.append(group)
+
+    def acquitted(self, call: Call) -> None:
+        """A call has its outcome, or is not wanted any more: the next of its group may be tried."""
+        self.strikes.pop(call.id, None)
+        rest = self.on_trial.pop(call.id, None)
+        if rest:
+            self.groups.append(rest)
+
+    def next(self) -> Call | None:
+        """Put one on trial, of the highest priority there is; None if nobody waits for that."""
+        self.groups = deque(group for group in self.groups if any(call.state == BLOCKED for call in group))
+        if not self.groups:
+            return None
+        group = max(self.groups, key=lambda group: group[0].priority)
+        self.groups.remove(group)
+        while group[0].state != BLOCKED:  # it was cancelled
+            group.popleft()
+        call = group.popleft()
+        self.on_trial[call.id] = group
+        return call
+
+    def withheld(self) -> Iterator[Call]:
+        """Those that are not on trial, but will be."""
+        for group in [*self.groups, *self.on_trial.values()]:
+            yield from (call for call in group if call.state == BLOCKED)

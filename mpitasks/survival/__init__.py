@@ -1,0 +1,1 @@
+"""How a job goes on after ranks have died."""

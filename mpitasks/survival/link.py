@@ -1,0 +1,116 @@
+"""What a rank tells its guard."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import StartError
+from ..ids import Rank
+from ..transport.base import Death
+from .guard import CONNECT_WITHIN, PIPE
+from .watch import Watch, addresses_for
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+END_WITHIN = 30.0
+"""Seconds that a rank gets to end by itself after it has said that it leaves; MPI_Finalize may wait for the dead for ever."""
+
+_pipe: list[socket.socket] = []
+"""To the guard of this process, once that is used."""
+_watches: list[Watch] = []
+"""Of rank 0."""
+_ended: list[Watch] = []
+"""The same, later: to the guards, the end of their connections is the end of rank 0."""
+
+
+def open_pipe() -> None:
+    """Take the pipe to the guard; what this process starts is not to have it."""
+    number = os.environ.pop(PIPE, "")
+    if number:
+        os.set_inheritable(int(number), False)  # noqa: FBT003  it takes no keyword
+        _pipe.append(socket.socket(fileno=int(number)))
+        os.register_at_fork(after_in_child=_pipe.clear)
+
+
+def is_guarded() -> bool:
+    """Whether this rank has a guard, so that it may end by itself and others hear of it."""
+    return bool(_pipe)
+
+
+def end() -> None:
+    """Nobody wants to hear of deaths any more."""
+    while _watches:
+        _ended.append(_watches.pop())
+        _ended[-1].close()
+
+
+def leaving(within: float | None = None) -> None:
+    """Tell the guard that this rank ends in order, within so many seconds; None: some time."""
+    _say({"leaving": within})
+
+
+def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], None] | None:
+    """Have all guards connect to rank 0; every rank of `comm` must call this, after all else that they do together.
+
+    Args:
+        comm: The ranks.
+        deaths: Where rank 0 is to find who has died.
+
+    Returns:
+        A function that has the guard of a rank end that, for this reason, if it lives; it does so on rank 0 alone. None:
+        there are no guards.
+
+    Raises:
+        StartError: A guard can't reach rank 0.
+    """
+    if not any(comm.allgather(bool(_pipe))):
+        return None
+    hosts = comm.gather(socket.gethostname())
+    watch = offer = None
+    if hosts is not None:
+        addresses = addresses_for(hosts)
+        watch = Watch(addresses[0] if len(addresses) == 1 else "", deaths.append)
+        _watches.append(watch)
+        offer = {"hosts": addresses, "port": watch.port, "secret": watch.secret}
+    problem = _introduced({"rank": comm.Get_rank(), **comm.bcast(offer)})
+    problems = [f"rank {rank}: {one}" for rank, one in enumerate(comm.allgather(problem)) if one]
+    if problems:
+        msg = f"the guards of these ranks can't reach rank 0: {', '.join(problems)}; without --survive, none are needed"
+        raise StartError(msg) if watch is not None else SystemExit(1)
+    _forget_shared_memory()
+    _say({"begun": True})
+    return watch.kill if watch is not None else lambda *_: None
+
+
+def _introduced(offer: dict[str, Any]) -> str:
+    """Hand this to the guard; what stands in its way."""
+    if not _pipe:
+        return "it has no guard, as if it was started in another way than the others"
+    _say(offer)
+    _pipe[0].settimeout(2 * CONNECT_WITHIN)
+    try:
+        return str(json.loads(_pipe[0].makefile().readline())["problem"])
+    except (OSError, ValueError) as error:
+        return f"no answer of its guard: {error}"
+
+
+def _say(word: dict[str, Any]) -> None:
+    if _pipe:
+        _pipe[0].sendall(json.dumps(word).encode() + b"\n")
+
+
+def _forget_shared_memory() -> None:
+    """All ranks of this host have MPICH's shared memory by now: without a name, it goes with the last of them."""
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return
+    for name in {line.split()[-1] for line in maps if "/mpich_shm_" in line and not line.endswith("(deleted)")}:
+        Path(name).unlink(missing_ok=True)
