@@ -173,8 +173,6 @@ def test_a_hang_is_killed_with_its_stack(forked: Rig, where: str, monkeypatch: p
     forked.call("echo")
     killed = r"a call of '.*hang' can't be interrupted; its process was killed after timeout=0\.1 s, in "
     with pytest.raises(TaskTimeout, match=killed) as caught:
-        TaskTimeout, match=r"a call of '.*hang' can't be interrupted; its process was killed after timeout=0\.1 s, in "
-    ) as caught:
         forked.call("hang", where, limit=0.1)
     assert caught.value.seconds == 0.1
     assert "in hang" in caught.value.stack
