@@ -228,12 +228,12 @@ class Scheduler:
             return self._finished_beside(slave, took, now)
         if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
             calls = [window.pop(finished[0][0])]
+            calls[0].state = ENDED
         else:
             calls = [window[call_id] for call_id in took]
-            for call_id in took:
-                del window[call_id]
-        for call in calls:
-            call.state = ENDED
+            for call in calls:
+                del window[call.id]
+                call.state = ENDED
         self.unfinished -= len(calls)
         if self._suspects.on_trial:
             for call in calls:
@@ -1005,7 +1005,8 @@ class Scheduler:
         """Where that call waits; its queue has demand from now on."""
         queue = self._queues[call.queue]
         if not queue.waiting:
-            self._free_ended()
+            if self._ended is not None:
+                self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
@@ -1142,7 +1143,8 @@ class Scheduler:
         """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
         if self._ended is not None:
             self._free_ended()
-        if slave.before is not None or slave.occupies or queue.owed:
+        # Among other idle slaves, or where nothing waits, none simply goes on.
+        if self._idle.count or not queue.waiting or slave.before is not None or slave.occupies or queue.owed:
             self._freed(slave)
         else:
             self._progressed.pop(slave.rank, None)
