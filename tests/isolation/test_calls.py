@@ -99,10 +99,11 @@ def test_an_initializer_runs_once_a_child(forked: Rig) -> None:
         forked.send("x", "tests.isolation.tasks.echo", wire.encode(((4,), {})), setup=2)
 
 
-def test_the_child_is_no_rank(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_is_no_rank(rig: Rig) -> None:
     """What the launcher has told the rank would have MPI in the child take itself for it."""
     names = [name for name in rig.call("variables") if name.startswith(("PMI", "OMPI_", "PRTE_", "HYD", "MPI_LOCAL"))]
     assert names == []
+    assert os.environ["PMI_OF_A_RANK"] == "1"
 
 
 # ---------------------------------------------------------------- crashes
