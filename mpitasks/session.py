@@ -527,6 +527,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     if comm.Get_rank() != 0:
         _serve(_new_slave(transport, is_orphan))
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
+    master.interrupts.by_signal = not link.is_guarded()
     with _answering(master, asked):
         return _run_rank_0(master, main, args, asked)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,9 @@ def open_pipe() -> None:
     """Take the pipe to the guard; what this process starts is not to have it."""
     number = os.environ.pop(PIPE, "")
     if number:
+        if threading.current_thread() is threading.main_thread():
+            # MPICH's mpiexec sends it when another rank has died, and it would end this one before and after run().
+            signal.signal(signal.SIGUSR1, lambda *_: None)
         os.set_inheritable(int(number), False)  # noqa: FBT003  it takes no keyword
         _pipe.append(socket.socket(fileno=int(number)))
         os.register_at_fork(after_in_child=_pipe.clear)
