@@ -117,7 +117,7 @@ def _leave() -> None:
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)
     if os.environ.get(launch.RANK) == str(os.getpid()):
-        link.leaving()
+        link.python_ends()
 
 
 def _end() -> None:

@@ -61,6 +61,13 @@ def leaving(within: float | None = None) -> None:
     _say({"leaving": within})
 
 
+def python_ends() -> None:
+    """Tell the guard that this process ends in order, and hear nothing more."""
+    leaving()
+    if _pipe:  # while Python ends, it gives up its handlers; see `open_pipe`
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], None] | None:
     """Have all guards connect to rank 0; every rank of `comm` must call this, after all else that they do together.
 

@@ -12,6 +12,7 @@ import pytest
 
 from mpitasks import StartError, cli, control, ending, launch
 from mpitasks.launch import Library
+from mpitasks.survival import guard as survival_guard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,3 +224,27 @@ def test_a_launcher_that_crashes_takes_no_code_with_it(
         ending.tell(ending.End(int(told)))
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
     assert launch._Minder(tmp_path).run(crash, dict(os.environ)) == code
+
+
+@pytest.mark.parametrize(("library", "flags"), [("MPICH", ["-disable-auto-cleanup"]), ("Open MPI", ["--with-ft", "ulfm"])])
+def test_to_survive_each_rank_gets_a_guard(monkeypatch: pytest.MonkeyPatch, library: str, flags: list[str]) -> None:
+    """And mpiexec what lets the others live; a line says what is promised, and what is not."""
+    passed, lines = ["before"], ["a line"]
+    assert launch._survive(Library(library), passed, lines) == []
+    assert (passed, lines) == (["before"], ["a line"])
+    monkeypatch.setenv(launch.SURVIVE, "1")
+    guard = launch._survive(Library(library), passed, lines)
+    assert (guard[0], guard[-1]) == (sys.executable, survival_guard.__file__)
+    assert passed == ["before", *flags]
+    assert lines[1] == (
+        f"mpiexec gets {' '.join(flags)} and each rank a guard: the run goes on when slaves die; "
+        "without rank 0 or a whole host it ends, so keep a journal too"
+    )
+
+
+def test_to_survive_takes_an_mpi_that_we_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others it is not known what they do when a rank dies."""
+    monkeypatch.setenv(launch.SURVIVE, "1")
+    words = "--survive works with MPICH and Open MPI, and mpi4py uses Intel MPI; keep a journal, and start again"
+    with pytest.raises(StartError, match=words):
+        launch._survive(Library("Intel MPI"), [], [])

@@ -432,3 +432,11 @@ def test_users_import_the_fixture(tmp_path: Any) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_theirs.py"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout.splitlines()[-1][:8]) == (0, "1 passed")
+
+
+@pytest.mark.parametrize("strikes", [0, -1])
+def test_strikes_below_one_are_refused(strikes: int) -> None:
+    """A call must be able to run."""
+    words = rf"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+    with pytest.raises(ValueError, match=words):
+        mpitasks.run(print, backend="inline", strikes=strikes)

@@ -212,8 +212,8 @@ SENDING = """
             future, expected = big.delay(after), bytes(SIZE)
         else:
             ranks = pids()
-            threading.Timer(after, lambda: os.kill(ranks[future.rank], 9)).start()
             future, expected = size.delay(bytes(SIZE)), SIZE
+            threading.Timer(after, os.kill, [ranks[future.rank], 9]).start()
         check(squares())
         print(future.result() == expected)
     """
@@ -225,6 +225,7 @@ def test_a_slave_that_dies_in_the_middle_of_60_mb(mpiexec: Mpiexec, what: str, a
     """What has arrived by half is forgotten, what is sent to the dead too; others go on."""
     ended = survive(mpiexec, SENDING, what, after)
     assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
+    assert "a slave has died" in ended.stderr
 
 
 RESOURCES = """
@@ -416,6 +417,19 @@ def test_open_mpi_by_hand(mpiexec: Mpiexec) -> None:
         ended = app.wait(timeout=20.0)
     assert (ended.returncode, ended.stdout) == (0, "49 2\n"), ended.stderr
     assert "(MPI calls it failed); it had call 1 of 'app.work', which runs again; 2 slaves left" in ended.stderr
+
+
+def test_open_mpi_by_hand_without_the_master(mpiexec: Mpiexec) -> None:
+    """Slaves leave by themselves, in a call or not, and mpiexec does not say 0."""
+    if mpiexec.mpi != "openmpi":
+        pytest.skip("MPICH can't do without a guard")
+    first, *rest = mpiexec.command(4)
+    command = [first, "--with-ft", "ulfm", *rest, sys.executable, script(mpiexec, WAITS)]
+    with mpiexec.start_command(command, env={**mpiexec.root_env(), "PYTHONPATH": os.pathsep.join(sys.path)}) as app:
+        app.wait_for("waiting")
+        os.kill(app.ranks()[0], signal.SIGKILL)
+        ended = app.wait(timeout=20.0)
+    assert ended.returncode != 0, ended.stderr
 
 
 SOAK = """
