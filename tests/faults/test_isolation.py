@@ -69,7 +69,8 @@ def nothing_is_left_in_memory() -> Iterator[None]:
     """No shared memory of ours, by any name that others don't use."""
     before = set(names())
     yield
-    assert {name for name in names() if not name.startswith(("mpich_shm", "sm_segment", "vader_segment", "psm", "ucx_shm"))} <= before
+    theirs = ("mpich_shm", "sm_segment", "vader_segment", "psm", "ucx_shm")
+    assert {name for name in names() if not name.startswith(theirs)} <= before
 
 
 def names() -> list[str]:
