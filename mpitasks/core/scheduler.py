@@ -426,6 +426,7 @@ class Scheduler:
 
     def state(self, now: float) -> State:
         """What `why` reads."""
+        self._free_ended()
         state = self.unfinished, self._queues, self._slaves, self._holders, self._occupied, self.tally, self._patience
         return State(now, *state)
 
