@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import NoReturn
 
 from . import control, ending, handshake, launch, output
 from .ending import End
@@ -22,7 +23,9 @@ from .survival import link
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
-_state = {"run has begun": False, "MPI is over": False}
+_state = {"run has begun": False, "ends the job": False, "watched": False, "MPI is over": False}
+_codes = [0]
+"""With what this process is about to exit, as far as that is known; the last counts."""
 
 
 def watch() -> None:
@@ -30,6 +33,12 @@ def watch() -> None:
     is_rank = launch.may_be_one_of_many() or control.given() is not None
     if is_rank and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
         sys.excepthook = _after(sys.excepthook)
+        _watch_exit()
+
+
+def _watch_exit() -> None:
+    if not _state["watched"]:
+        _state["watched"] = True
         atexit.register(_end)  # runs after all that is registered later
         atexit.register(_leave)
         link.open_pipe()
@@ -50,6 +59,29 @@ def may_leave_without_run() -> None:
     _state["run has begun"] = True
 
 
+def abort_at_exit() -> None:
+    """From now on, the end of this process is that of the job, with its exit code.
+
+    A rank is left in a call that never ends, and would keep MPI_Finalize from ending. An Abort is what both MPIs understand:
+    an exit without Finalize has another code for mpiexec. Python tells nobody with which code it exits, so that this listens
+    to `sys.exit`; a `raise SystemExit(3)` after run() goes unheard, and counts as 0.
+    """
+    _state["ends the job"] = True
+    _watch_exit()
+    leave = sys.exit
+
+    def exit_with_note(status: str | int | None = None, /) -> NoReturn:
+        note_code(status if isinstance(status, int) else int(status is not None))
+        leave(status)
+
+    sys.exit = exit_with_note
+
+
+def note_code(code: int) -> None:
+    """This process is about to exit with that code."""
+    _codes.append(code)
+
+
 def _after(show: _Hook) -> _Hook:
     """An excepthook that shows the exception as before, and then ends the job."""
 
@@ -62,20 +94,22 @@ def _after(show: _Hook) -> _Hook:
     return hook
 
 
-def abort() -> None:
+def abort(code: int = 1) -> None:
     """End the job, if MPI is not over."""
     if _has_others():
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
         output.flush()
         if ending.said() is None:
-            ending.tell(End(1, "a rank failed"))
+            ending.tell(End(code, "a rank failed"))
         time.sleep(launch.LAST_WORDS)
-        MPI.COMM_WORLD.Abort(1)
+        MPI.COMM_WORLD.Abort(code)
 
 
 def _leave() -> None:
-    """This rank leaves without run(): tell those that are in run(), which would wait for it."""
+    """This rank leaves without run(): tell those that are in run(), which would wait for it. Or end the job, if it has to."""
+    if _state["ends the job"]:
+        abort(_codes[-1])
     if not _state["run has begun"] and _has_others():
         from mpi4py import MPI  # noqa: PLC0415  started by now
 

@@ -40,6 +40,9 @@ class TaskOptions(TypedDict, total=False):
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
     isolate: bool
     """Whether calls run in a child of the slave, which may crash, or be killed, alone."""
+    timeout: float | None
+    """Seconds that a call may take, without what acquiring its resource takes; None: any. A call that takes longer fails with
+    `TaskTimeout`."""
     version: str | int
     """Of what the function does: what a journal holds of another version is not used."""
     memo: bool
@@ -65,6 +68,8 @@ class CallOptions(TypedDict, total=False):
     """Seconds before the second run; each further pause is twice as long, and all are 0.5 to 1.5 times that by dice."""
     isolate: bool
     """Whether calls run in a child of the slave, which may crash, or be killed, alone."""
+    timeout: float | None
+    """Seconds that a call may take, without what acquiring its resource takes; None: any."""
     id: str | int
     """What names the call in a journal, in place of its arguments; each call has its own."""
     memo: bool
@@ -148,6 +153,7 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
         msg = f"{where}: priority={priority!r} must be a whole number; higher goes first"
         raise TypeError(msg)
     _check_retries(given, where)
+    check_timeout(given, where)
     _check_identity(given, where)
     check_isolate(given.get("isolate", False), where)
     weight = given.get("weight", 1.0)
@@ -171,6 +177,24 @@ def _check_retries(given: Mapping[str, Any], where: str) -> None:
     if retries == 0 and "retries" not in given and ("retry_for" in given or "backoff" in given):
         msg = f"{where}: retry_for and backoff say how to retry, so they go with retries=, how often"
         raise TypeError(msg)
+
+
+def check_timeout(given: Mapping[str, Any], where: str) -> None:
+    """Refuse what is no limit in seconds.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is no number above 0.
+    """
+    timeout = given.get("timeout")
+    if timeout is None:
+        return
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        msg = f"{where}: timeout={timeout!r} must be seconds, or None for no limit"
+        raise TypeError(msg)
+    if not 0 < timeout < inf:
+        msg = f"{where}: timeout={timeout!r} must be seconds, more than 0, or None for no limit"
+        raise ValueError(msg)
 
 
 def _check_identity(given: Mapping[str, Any], where: str) -> None:

@@ -16,7 +16,7 @@ from .context import current, inside_a_call
 from .core.calls import Kind, Provided
 from .errors import NotHeld
 from .farm import is_running
-from .options import Identify, check_count, check_names, identify_by, is_key
+from .options import Identify, check_count, check_names, check_timeout, identify_by, is_key
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -35,6 +35,8 @@ class ResourceOptions(TypedDict, total=False):
     """How many of it, with different arguments, a slave keeps; the longest unused is released. 1 by default."""
     idle_timeout: float | None
     """Seconds without a call that needs it, after which a slave releases it; None: never."""
+    timeout: float | None
+    """Seconds that acquiring it may take; None: any. If it takes longer, the call that needs it fails with `TaskTimeout`."""
     resource: Resource[Any]
     """Another resource, which the provider needs: `other.get()` works inside, and it is released later than this one."""
     key: str | Callable[..., Hashable]
@@ -48,13 +50,15 @@ class Resource(Generic[T_co]):
     to its end when it releases the resource.
     """
 
-    def __init__(self, fn: Callable[..., Iterator[T_co]], name: str, kind: Kind, idle_timeout: float | None) -> None:
+    def __init__(self, fn: Callable[..., Iterator[T_co]], name: str, kind: Kind, *, idle_timeout: float | None) -> None:
         self.__doc__, self.__module__, self.__wrapped__ = fn.__doc__, fn.__module__, fn
         self.fn = fn
         """The generator function."""
         self.name = name
         """The name that every rank knows it by."""
         self.idle_timeout = idle_timeout
+        self.timeout: float | None = None
+        """Seconds that acquiring it may take."""
         self._kind = kind
         self._parameters = inspect.signature(fn)
         self._default = _first_default(self._parameters)
@@ -190,12 +194,14 @@ def _make(fn: Callable[..., Iterator[T]], *, name: str | None, options: dict[str
     check_names(options, list(ResourceOptions.__annotations__), where)
     check_count(options.get("max_holders"), "max_holders", where)
     _check_keep(options.get("keep", 1), where)
+    check_timeout(options, where)
     timeout = options.get("idle_timeout")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
         msg = f"{where}: idle_timeout={timeout!r} must be a number of seconds, or None for never"
         raise ValueError(msg)
     kind = Kind(name, max_holders=options.get("max_holders"), keep=options.get("keep", 1))
-    made: Resource[T] = Resource(fn, name, kind, timeout)
+    made: Resource[T] = Resource(fn, name, kind, idle_timeout=timeout)
+    made.timeout = options.get("timeout")
     made._inner = _inner(made, options, where)
     before = registry.register_resource(made)
     if before is not None:  # imported under a second module name: there is one thing to hold all the same

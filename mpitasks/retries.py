@@ -20,6 +20,11 @@ ASKED = "mpitasks.ctx.retry"
 """The name that stands for a call of `Context.retry()`."""
 
 
+OVERRAN = "mpitasks.errors.TaskTimeout"
+"""An OSError by inheritance, as every TimeoutError is: `retry_for=OSError` means what the task itself met, and not this."""
+_NOT_MEANT = ("builtins.TimeoutError", "builtins.OSError")
+
+
 @dataclass(frozen=True, slots=True)
 class Retries:
     """How often, for what, and how soon."""
@@ -49,6 +54,8 @@ class Retries:
     def _counts(self, kinds: Sequence[str]) -> bool:
         if self.names is None:
             return name_of(Exception) in kinds
+        if kinds[0] == OVERRAN:
+            kinds = [kind for kind in kinds if kind not in _NOT_MEANT]
         return not self.names.isdisjoint(kinds)
 
 

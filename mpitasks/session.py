@@ -63,8 +63,21 @@ GOODBYE = 30.0
 THREADS_AT_MOST = 5.0
 """Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
 
+_LOOK = 0.1
+"""Seconds between two looks whether the launcher is still there."""
+
 _LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_GiveUp = Callable[[BaseException | None, dict[int, str]], None]
+
+
+class _Ending(NamedTuple):
+    """What to do about slaves that can't leave."""
+
+    give_up: Callable[[BaseException | None, dict[int, str]], object]
+    """They are in calls that somebody waits for, or don't answer."""
+    leave_behind: Callable[[dict[int, str]], object]
+    """They are in calls that have outlasted their timeout, and nobody waits for those."""
+
+
 _logger = logging.getLogger("mpitasks")
 _ended_under_mpi: list[str] = []
 
@@ -284,7 +297,7 @@ def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
     return _Asked(grace, journal, stall, walltime.chosen(grace, keeps=journal is not None))
 
 
-def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, give_up: _GiveUp) -> T:
+def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked, how: _Ending) -> T:
     """Run main with this farm, and end the farm in order.
 
     Args:
@@ -292,7 +305,7 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         main: What to run.
         args: Its arguments.
         asked: How.
-        give_up: What to do about slaves that can't leave.
+        how: What to do about slaves that can't leave.
     """
     with (
         _profiles_added_up(),
@@ -300,7 +313,7 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         collecting_less_often(),
         logs.records_with_rank(0),
         master.interrupts.installed(),
-        _in_time(master, asked, give_up),
+        _in_time(master, asked, how),
         _watched(master, asked.stall),
     ):
         try:
@@ -309,22 +322,22 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
             value = profiles.call_main(_call_main, main, args)
             master.finish()
         except BaseException as error:
-            _end_early(master, _meant(master, error), asked.grace, give_up)
+            _end_early(master, _meant(master, error), asked.grace, how)
             if isinstance(error, FarmBroken) and master.interrupts.was_told:
                 raise Drained from error
             raise
-        _let_go(master, None, give_up)
+        _let_go(master, None, how)
     return value
 
 
-def _end_early(master: Master, error: BaseException, grace: float, give_up: _GiveUp) -> None:
+def _end_early(master: Master, error: BaseException, grace: float, how: _Ending) -> None:
     """Main has raised: end what runs, in order if there is time."""
     try:
         _say_cancelled(master, error, master.abandon(grace))
-        _let_go(master, error, give_up)
+        _let_go(master, error, how)
     except BaseException:  # noqa: BLE001  a second signal, or a broken farm: at once
         _note_end(master, error, 0)
-        give_up(error, master.busy_ranks())
+        how.give_up(error, master.busy_ranks())
 
 
 def _meant(master: Master, error: BaseException) -> BaseException:
@@ -332,16 +345,16 @@ def _meant(master: Master, error: BaseException) -> BaseException:
     return Drained() if isinstance(error, FarmBroken) and master.interrupts.was_told else error
 
 
-def _in_time(master: Master, asked: _Asked, give_up: _GiveUp) -> AbstractContextManager[None]:
+def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextManager[None]:
     """Within, the run ends when its time is over."""
     if asked.limit is None and isinstance(master, InlineMaster):
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
-        if give_up is _abort:  # elsewhere, main's thread can't be ended without the whole process
+        if how.give_up is _abort:  # elsewhere, main's thread can't be ended without the whole process
             print("mpitasks: main does not end although the time is over; the job is aborted", file=sys.stderr)
             _note_end(master, Drained(), 0)
-            give_up(Drained(), master.busy_ranks())
+            how.give_up(Drained(), master.busy_ranks())
 
     at, why = asked.limit or (None, "")
     return Clock(master.interrupts, asked.grace, too_late).running(at, why)
@@ -388,13 +401,15 @@ def _profiles_added_up() -> AbstractContextManager[None]:
     return nullcontext() if launch.STARTED in os.environ else profiles.added_up_here()
 
 
-def _let_go(master: Master, error: BaseException | None, give_up: _GiveUp) -> None:
+def _let_go(master: Master, error: BaseException | None, how: _Ending) -> None:
     """Let the slaves leave, and sum up."""
-    stuck = master.busy_ranks()
+    stuck, overdue = master.busy_ranks(), master.left_in_calls()
     left = master.close(GOODBYE)
     _note_end(master, error, _summarize(error), "slaves did not leave" if stuck or left else "")
     if stuck or left:
-        give_up(error, stuck or dict.fromkeys(left, "?"))
+        how.give_up(error, stuck or dict.fromkeys(left, "?"))
+    if overdue:
+        how.leave_behind(overdue)
 
 
 def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
@@ -403,11 +418,20 @@ def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
         _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
+def _log_left_behind(overdue: dict[int, str]) -> None:
+    """As above."""
+    for rank, name in overdue.items():
+        _logger.error("slave %d is left in a call of %r that has outlasted its timeout; its thread goes on", rank, name)
+
+
+_IN_THREADS = _Ending(_log_stuck, _log_left_behind)
+
+
 def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main and the calls in this thread."""
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():
-        return _run_farm(master, main, args, asked, _log_stuck)
+        return _run_farm(master, main, args, asked, _IN_THREADS)
 
 
 def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, asked: _Asked) -> T:
@@ -418,7 +442,7 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, ask
         threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
     master = Master(ours, backoff=backoff.threads, strikes=asked.strikes, places=[stacks.answer()])
     with _answering(master, asked):
-        return _run_farm(master, main, args, asked, _log_stuck)
+        return _run_farm(master, main, args, asked, _IN_THREADS)
 
 
 @contextmanager
@@ -526,8 +550,8 @@ def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
     """The slave that this rank is to be."""
     host, profile = socket.gethostname(), profiles.of_this_process()
     if profile is None:
-        return Slave(transport, host=host, is_orphan=is_orphan)
-    return ProfiledSlave(transport, host=host, is_orphan=is_orphan, profile=profile)
+        return Slave(transport, host=host, is_orphan=is_orphan, leave=_leave)
+    return ProfiledSlave(transport, host=host, is_orphan=is_orphan, leave=_leave, profile=profile)
 
 
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI
@@ -540,24 +564,34 @@ def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MP
 
 
 def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
-    """Run main, and end the job."""
+    """Run main, and end MPI."""
     try:
-        value = _run_farm(master, main, args, asked, _abort)
+        value = _run_farm(master, main, args, asked, _Ending(_abort, _say_left_behind))
     except KeyboardInterrupt:
         _end_mpi(master)
         print("mpitasks: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BaseException as error:
         _end_mpi(master, error)
+        if isinstance(error, SystemExit):
+            guard.note_code(_code_of(error))
         raise
     _end_mpi(master)
     return value
 
 
+def _say_left_behind(overdue: dict[int, str]) -> None:
+    """One line for each."""
+    for rank, name in overdue.items():
+        print(f"mpitasks: rank {rank} was left in a call of {name!r} that had outlasted its timeout", file=sys.stderr)
+
+
 def _end_mpi(master: Master, error: BaseException | None = None) -> None:
-    """End MPI, or see to it that this process ends without."""
+    """Let this process be without MPI; or, if a rank is left that would keep it from ending, let the job end with it."""
     link.end()
-    if master.has_lost_slaves:
+    if master.left_in_calls():
+        guard.abort_at_exit()
+    elif master.has_lost_slaves:
         guard.mpi_is_over()
         departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
     else:
@@ -609,8 +643,24 @@ def _serve(slave: Slave) -> NoReturn:
             _abort(error, {})
     nannies.dismiss()
     _join_threads()
+    if slave.is_to_stay:
+        _stay()
+    _leave(after_deaths=slave.after_deaths)
+
+
+def _stay() -> NoReturn:
+    """Wait for the end of the job: another rank would keep MPI from ending, and it ends here only after that."""
     _leave_tidily()
-    if slave.after_deaths:
+    is_orphan = launch.orphan_watch()
+    while not is_orphan():
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _leave(*, after_deaths: bool = False) -> NoReturn:
+    """End this process, and nothing but that."""
+    _leave_tidily()
+    if after_deaths:
         departure.leave(0)
     _finalize()
     # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that

@@ -62,6 +62,7 @@ class Task(Generic[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the plain function, here and now."""
+        mpitasks_calls = "caller"  # noqa: F841  what follows is the user's code, as what called this: see interrupts.MARK
         return self.fn(here(self.name), *args, **kwargs) if self.bind else self.fn(*args, **kwargs)
 
     @overload
@@ -252,6 +253,7 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
         priority=options.get("priority", 0),
         weight=float(options.get("weight", 1.0)),
         retries=retries_of(options),
+        timeout=options.get("timeout"),
         version=options.get("version"),
         memo=options.get("memo", False),
         isolate=options.get("isolate", False),

@@ -136,10 +136,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation.start": {
         *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
     },
-    "isolation.endings": {"isolation.messages", "isolation.system", "retries"},
+    "isolation.endings": {"isolation.messages", "isolation.system", "retries", "runtime.alarm"},
     "isolation.handle": {
         *("isolation.endings", "isolation.line", "isolation.memory", "isolation.messages", "isolation.page"),
-        *("isolation.start", "retries", "runtime.messages", "runtime.stacks", "transport.wire", "transport.failures"),
+        *(
+            "isolation.start",
+            "retries",
+            "runtime.alarm",
+            "runtime.messages",
+            "runtime.stacks",
+            "transport.wire",
+            "transport.failures",
+        ),
     },
     # Who starts what.
     "profiles": set(),

@@ -31,6 +31,7 @@ BROAD = {
     ("isolation.nanny", "Nanny._import", "Exception"): "the user's script",
     ("observe.counts", "_text_of", "Exception"): "`__str__` of ids and keys",
     ("options", "is_key", "Exception"): "pickling and comparing of keys",
+    ("runtime.alarm", "Alarm.within", "BaseException"): "what a task makes of an alarm",
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",

@@ -217,21 +217,23 @@ class Scheduler:
         """A slave gave the outcomes of these calls, each with the seconds it took; None: it was never begun.
 
         Returns:
-            The calls.
+            The calls, but for one that was given up before.
 
         Raises:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
         window, queue, took = slave.window, slave.queue, dict(finished)
+        if slave.stuck is not None:
+            return self._finished_beside(slave, took, now)
         if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
             calls = [window.pop(finished[0][0])]
+            calls[0].state = ENDED
         else:
             calls = [window[call_id] for call_id in took]
-            for call_id in took:
-                del window[call_id]
-        for call in calls:
-            call.state = ENDED
+            for call in calls:
+                del window[call.id]
+                call.state = ENDED
         self.unfinished -= len(calls)
         if self._suspects.on_trial:
             for call in calls:
@@ -244,6 +246,50 @@ class Scheduler:
         elif queue is not None:
             self._has_ended(slave, queue)
         return calls
+
+    def _finished_beside(self, slave: Slave, took: dict[CallId, float | None], now: float) -> list[Call]:
+        """Outcomes of a slave that was left in a call: perhaps that of this call is among them."""
+        calls = [slave.window[call_id] for call_id in took if call_id != slave.stuck]
+        for call in calls:
+            del slave.window[call.id]
+            call.state = ENDED
+        self.unfinished -= len(calls)
+        if slave.queue is not None:
+            self._learn(slave, slave.queue, took.values())
+        self._progress(slave, now)
+        if slave.stuck in took:
+            slave.stuck = None
+            if slave.window:
+                self._progressed[slave.rank] = slave
+            elif slave.queue is not None:
+                self._has_ended(slave, slave.queue)
+        return calls
+
+    def given_up(self, rank: Rank, call_id: CallId, attempt: int, now: float) -> Call | None:
+        """A call has ended, for all but its slave, which is still in it: it can't be interrupted.
+
+        The slave counts for limits as before, and gets nothing new until it gives the outcome after all.
+
+        Returns:
+            The call; None: that attempt has ended before, and nothing was changed.
+
+        Raises:
+            ValueError: The slave is in another call that was given up; nothing was changed.
+        """
+        slave = self._slaves.get(rank)
+        call = None if slave is None else slave.window.get(call_id)
+        if slave is None or call is None or call.attempt != attempt:
+            return None
+        if slave.stuck is not None:
+            msg = f"slave {rank} can't be in call {call_id}: it is in call {slave.stuck}, which was given up"
+            raise ValueError(msg)
+        del slave.window[call_id]
+        call.state = ENDED
+        self.unfinished -= 1
+        slave.stuck, slave.before = call_id, None
+        self._progressed.pop(rank, None)
+        self._progress(slave, now)
+        return call
 
     def call_succeeded(self, call: Call) -> None:
         """What waited for this call may go on."""
@@ -299,7 +345,7 @@ class Scheduler:
             call.attempt -= 1
         self._progress(slave, now)
         self._requeue(list(calls.values()))
-        if not slave.window and slave.queue is not None:
+        if not slave.window and slave.queue is not None and slave.stuck is None:
             self._freed(slave)
 
     def slave_lost(self, rank: Rank) -> Lost:
@@ -388,6 +434,10 @@ class Scheduler:
         levels = (level for queue in self._demand.values() for level in queue.busy_levels())
         backlogs = (backlog for level in levels for backlog in level.backlogs.values())
         return [call for backlog in backlogs for call in backlog.waiting()] + list(self._suspects.withheld())
+
+    def left_in_calls(self) -> list[tuple[Rank, CallId]]:
+        """The slaves that are still in a call which was given up, and that call."""
+        return [(slave.rank, slave.stuck) for slave in self._slaves.values() if slave.stuck is not None]
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
@@ -955,7 +1005,8 @@ class Scheduler:
         """Where that call waits; its queue has demand from now on."""
         queue = self._queues[call.queue]
         if not queue.waiting:
-            self._free_ended()
+            if self._ended is not None:
+                self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
@@ -1092,7 +1143,8 @@ class Scheduler:
         """A slave has nothing left to do. What that means to others is looked at with the next decision, or before."""
         if self._ended is not None:
             self._free_ended()
-        if slave.before is not None or slave.occupies or queue.owed:
+        # Among other idle slaves, or where nothing waits, none simply goes on.
+        if self._idle.count or not queue.waiting or slave.before is not None or slave.occupies or queue.owed:
             self._freed(slave)
         else:
             self._progressed.pop(slave.rank, None)
@@ -1258,7 +1310,7 @@ class Scheduler:
         if slave.before is not None:  # it said this before it began its window, or has acquired what that needs
             slave.before = {**_plain_ids(slave.before[0]), **said}, dict.fromkeys(held)
             slave.taking = slave.resource not in slave.before[0]
-        window = dict.fromkeys(chain_of(slave.resource)) if slave.window else {}
+        window = dict.fromkeys(chain_of(slave.resource)) if slave.window or slave.stuck is not None else {}
         now = {one: None for one in {**_plain_ids(slave.holds), **said} if one not in window} | window
         for one in surplus(now, self._rules.keep) if window else ():
             del now[one]

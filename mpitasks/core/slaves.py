@@ -26,6 +26,7 @@ class Slave:
         "queue",
         "rank",
         "resource",
+        "stuck",
         "taking",
         "took_up_at",
         "window",
@@ -37,6 +38,8 @@ class Slave:
         """Calls sent and not yet answered: all of one task and one resource."""
         self.queue: Queue | None = None
         """Whose calls are in the window; None: the slave is idle."""
+        self.stuck: CallId | None = None
+        """The call that it is still in, though that was given up; it has its place in the queue's limit by that."""
         self.came_from: Queue | None = None
         """Whose calls it ran last."""
         self.resource: Hashable = None

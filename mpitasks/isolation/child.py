@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from typing_extensions import override
 
@@ -36,8 +36,10 @@ from ..transport import wire
 from ..transport.failures import encode_failure
 from . import system
 from .line import Line
-from .messages import CALL, DONE, HELD, LEAVE, RECORD, RELEASE, RELEASED, UNHEARD
+from .messages import CALL, DONE, HELD, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, UNHEARD
 from .page import Page
+
+T = TypeVar("T")
 
 
 class Origin(NamedTuple):
@@ -117,16 +119,29 @@ class _Records(deque[Record]):
 
 
 class _MarkingRunner(Runner):
-    """Tells the slave when the function begins: from then on its time counts."""
+    """Tells the slave when the function begins, and what may take how long: it kills what outlasts the alarm."""
 
-    def __init__(self, page: Page, origin: Origin, tell: Callable[[list[tuple[Named, float]]], None]) -> None:
-        super().__init__(origin.rank, host=origin.host, is_stopped=lambda _: page.is_stopped(), tell_acquired=tell)
+    def __init__(self, page: Page, origin: Origin, tell: Callable[[list[tuple[Named, float]]], None], slave: Line) -> None:
+        super().__init__(
+            origin.rank,
+            host=origin.host,
+            is_stopped=lambda _: page.is_stopped(),
+            tell_acquired=tell,
+            tell_limit=lambda limit: slave.send((LIMIT, limit)),
+        )
         self._page = page
 
     @override
     def _value(self, call: SentCall) -> wire.Payload:
         self._page.begin()
         return super()._value(call)
+
+    @override
+    def _limited(self, call: SentCall, seconds: float, what: str, work: Callable[[], T]) -> T:
+        try:
+            return super()._limited(call, seconds, what, work)
+        finally:
+            self._tell_limit(None)  # whoever kills must not be late
 
 
 class Child:
@@ -135,7 +150,7 @@ class Child:
     def __init__(self, slave: Line, page: Page, origin: Origin) -> None:
         self._slave = slave
         self._page = page
-        self._runner = _MarkingRunner(page, origin, self._tell_held)
+        self._runner = _MarkingRunner(page, origin, self._tell_held, slave)
         self._keeper = self._runner.keeper
         self._told: tuple[Named, ...] = ()
         """What the slave knows of the keeper."""

@@ -6,8 +6,9 @@ import os
 import signal
 from time import monotonic
 
-from ..errors import StartError, TaskCrashed, TaskTimeout
+from ..errors import RemoteTraceback, StartError, TaskCrashed, TaskTimeout
 from ..retries import name_of
+from ..runtime.alarm import Limit, timed_out
 from . import system
 from .messages import UNHEARD
 
@@ -45,32 +46,34 @@ def crash(status: int | None, stack: str, memory: MemoryKills) -> TaskCrashed:
     """
     code = None if status is None else os.waitstatus_to_exitcode(status)
     if code is None:
-        return _with_stack(
-            TaskCrashed("the process of the call is gone, and the one that made it too: somebody killed both"), stack
-        )
-    if code == UNHEARD:
-        return deaf()
-    if code >= 0:
-        why = (
-            f"ended with exit code {code} before the call had returned: something in the call has called os._exit, or exit in C"
-        )
-        return _with_stack(TaskCrashed(f"the process of the call {why}", code=code, stack=stack), stack)
-    number = -code
+        error = TaskCrashed("the process of the call is gone, and the one that made it too: somebody killed both", stack=stack)
+    elif code == UNHEARD:
+        error = deaf()
+    elif code >= 0:
+        how = "something in the call has called os._exit, or exit in C"
+        msg = f"the process of the call ended with exit code {code} before the call had returned: {how}"
+        error = TaskCrashed(msg, code=code, stack=stack)
+    else:
+        error = _killed(-code, stack, memory)
+    error.__cause__ = RemoteTraceback(stack) if stack else None
+    return error
+
+
+def _killed(number: int, stack: str, memory: MemoryKills) -> TaskCrashed:
+    """A signal that mpitasks did not send."""
     is_short = number == signal.SIGKILL and memory.have_grown()
     msg = f"the process of the call was killed by {_name_of(number)} ({_in_words(number)})"
     if is_short:
         msg += "; perhaps it was out of memory: the kernel has killed a process for want of memory meanwhile"
     elif number == signal.SIGKILL:
         msg += "; mpitasks did not do it, and the kernel has killed none for want of memory, so another process or user did"
-    return _with_stack(TaskCrashed(msg, signal=number, perhaps_out_of_memory=is_short, stack=stack), stack)
+    return TaskCrashed(msg, signal=number, perhaps_out_of_memory=is_short, stack=stack)
 
 
-def overrun(name: str, limit: float, stack: str) -> TaskTimeout:
-    """The call did not end in time, and its process is killed."""
-    msg = f"{name!r} took longer than its timeout of {limit:g} s and could not be interrupted, so its process was killed"
-    error = TaskTimeout(msg, limit, stack)
-    if stack:
-        error.add_note(f"it was here:\n{stack}")
+def overrun(limit: Limit, stack: str) -> TaskTimeout:
+    """The alarm could not end it."""
+    error = timed_out(limit, "can't be interrupted; its process was killed", stack)
+    error.__cause__ = RemoteTraceback(stack)
     return error
 
 
@@ -82,12 +85,6 @@ def deaf() -> TaskCrashed:
 def broken(text: str) -> StartError:
     """The nanny can't make children."""
     return StartError(f"the program can't be imported in the process for isolated calls:\n{text}")
-
-
-def _with_stack(error: TaskCrashed, stack: str) -> TaskCrashed:
-    if stack:
-        error.add_note(f"it was here:\n{stack}")
-    return error
 
 
 def _name_of(number: int) -> str:

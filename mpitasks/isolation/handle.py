@@ -24,17 +24,16 @@ from ..errors import StartError
 from ..ids import CallId, Rank
 from ..retries import names_of
 from ..runtime import stacks
+from ..runtime.alarm import PATIENCE, Limit
 from ..runtime.messages import Named, Outcome, Record, SentCall
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import endings, line, memory, start
-from .messages import BROKEN, CALL, DONE, ENDED, FORK, HELD, KILL, LEAVE, RECORD, RELEASE, RELEASED, STACK
+from .messages import BROKEN, CALL, DONE, ENDED, FORK, HELD, KILL, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, STACK
 from .page import Page
 
 TICK = 0.05
 """Seconds between two looks whether the call is to stop, or its time is over."""
-PATIENCE = 1.0
-"""Seconds after a call's time is over, in which it may end by the alarm that it gets first; then its process is killed."""
 LONGEST_START = 120.0
 """Seconds until a child has taken a call; a new nanny has to import the program before."""
 LONGEST_END, LONGEST_LEAVE = 15.0, 30.0
@@ -201,16 +200,14 @@ class Isolation:
         child.page.tell_stop(wanted=not self._is_stopped(call[0]))
         while self._asking:
             self._asking.popleft()(self._stack_of(child))
-        limit = call[8][0] if call[8] is not None else None
         now = monotonic()
         if child.page.taken() != number:
             if now > asked + LONGEST_START:
                 child.trouble = StartError(f"no process for the call came up within {LONGEST_START:.0f} s")
                 self._kill(child)
             return
-        began = child.page.began()
-        if began is not None and limit is not None and now > began + limit + PATIENCE:
-            child.trouble = endings.overrun(call[1], limit, self._stack_of(child))
+        if child.limit is not None and now > child.limited_at + child.limit.seconds + PATIENCE:
+            child.trouble = endings.overrun(child.limit, self._stack_of(child))
             self._kill(child)
         elif child.deaf_since is not None and now > child.deaf_since + PATIENCE:
             child.trouble = endings.deaf()
@@ -361,6 +358,9 @@ class _Child:
         self.has_released = self.has_ended = False
         self.deaf_since: float | None = None
         """When it closed its end of the line."""
+        self.limit: Limit | None = None
+        """What it has begun, and may take so long."""
+        self.limited_at = 0.0
         self.status: int | None = None
         """How it ended, as `waitpid` says."""
         self.trouble: Exception | None = None
@@ -380,7 +380,7 @@ class _Child:
 
     def begin(self) -> None:
         """A call is about to be sent."""
-        self.outcome = None
+        self.outcome = self.limit = None
         self.page.tell_stop(wanted=True)
         self.memory_before.note()
 
@@ -401,6 +401,8 @@ class _Child:
         while (message := self.line.next()) is not None:
             if message[0] == DONE:
                 self.outcome = message[1]
+            elif message[0] == LIMIT:
+                self.limit, self.limited_at = message[1], monotonic()
             elif message[0] == RELEASED:
                 self.has_released = True
             else:

@@ -12,6 +12,7 @@
                      RELEASE                         what is held
                      LEAVE                           and release what is held before
     child ──► slave  HELD    held, acquired          that has changed
+                     LIMIT   alarm.Limit or None     what begins now may take so long; None: any time
                      RECORD  log record
                      DONE    outcome
                      RELEASED
@@ -22,4 +23,4 @@ from __future__ import annotations
 UNHEARD = 117
 """Exit code of a child that can't reach its slave."""
 
-IMPORT, FORK, STACK, KILL, ENDED, BROKEN, CALL, RELEASE, LEAVE, HELD, RECORD, DONE, RELEASED = range(13)
+IMPORT, FORK, STACK, KILL, ENDED, BROKEN, CALL, RELEASE, LEAVE, HELD, RECORD, DONE, RELEASED, LIMIT = range(14)

@@ -19,7 +19,10 @@ from typing import NoReturn
 from ..errors import Drained, FarmBroken, Terminated
 
 MARK = "mpitasks_calls"
-"""A local variable of this name marks a frame of ours that calls main, or a task: what it calls is the user's code."""
+"""A local variable of this name marks a frame of ours that calls the user's code, and says what that is:
+
+"main" or "task"; "loop": an event loop, which runs both the user's code and its own; "caller": the same as what called us.
+"""
 DRAIN = signal.SIGUSR1
 """Stop handing out, and end: the one signal that the mpiexecs of both MPIs hand on without killing anybody."""
 ENDS = (signal.SIGINT, signal.SIGTERM)
@@ -147,7 +150,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == DRAIN and not self._is_news():
             return
-        running = _whose_code(frame)
+        running = whose_code(frame)
         if running == "main":
             self._tell(number)
         self.pending = number
@@ -166,11 +169,12 @@ class Interrupts:
         raise _EXCEPTIONS[number]
 
 
-def _whose_code(frame: FrameType | None) -> str:
-    """Who runs at this frame: "main", "task" (inline), or "ours"."""
+def whose_code(frame: FrameType | None) -> str:
+    """Who runs at this frame: "main", "task", an event "loop" and what it calls, or "ours"."""
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(_PACKAGE):
             whose: str = frame.f_locals.get(MARK, "ours")
-            return whose
+            if whose != "caller":
+                return whose
         frame = frame.f_back
     return "main"

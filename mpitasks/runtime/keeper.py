@@ -11,7 +11,8 @@ Everything here runs in the slave's main thread, where the calls run; `held` alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, cast
@@ -40,6 +41,11 @@ class _Holding:
         self.used_at = perf_counter()
 
 
+def _freely(_: Provided, acquire: Callable[[], _Holding]) -> _Holding:
+    """Acquire without limit."""
+    return acquire()
+
+
 class Keeper:
     """What one slave holds."""
 
@@ -55,13 +61,20 @@ class Keeper:
         """When something has been unused for too long, on the clock of `perf_counter`."""
         self._in_use: list[Provided] = []
 
-    def use(self, wanted: Provided, values: dict[str, Any], acquired: list[tuple[Named, float]]) -> None:
+    def use(
+        self,
+        wanted: Provided,
+        values: dict[str, Any],
+        acquired: list[tuple[Named, float]],
+        acquiring: Callable[[Provided, Callable[[], _Holding]], _Holding] = _freely,
+    ) -> None:
         """Hold a resource, and what its provider needs.
 
         Args:
             wanted: The resource.
             values: What the providers yielded goes in here, by the provider's name, as soon as it is there.
             acquired: What had to be acquired, and the seconds that took, goes in here.
+            acquiring: Runs what acquires, so that it may be limited.
 
         Raises:
             BaseException: Whatever a provider raises; a note says that it was acquiring. It is not held then.
@@ -74,7 +87,7 @@ class Keeper:
             for one in chain:
                 if one not in self._holdings:
                     began = perf_counter()
-                    self._holdings[one] = _acquire(one, values)
+                    self._holdings[one] = acquiring(one, partial(_acquire, one, values))
                     acquired.append((_named(one), perf_counter() - began))
                 self._used.pop(one, None)
                 self._used[one] = None

@@ -86,6 +86,11 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and handler.stream in streams
 
 
+def warning(text: str) -> Record:
+    """A warning of the master's own, to be replayed where no lock is held."""
+    return vars(logging.getLogRecordFactory()("mpitasks", logging.WARNING, __file__, 0, text, None, None))
+
+
 def record_of(text: str) -> Record:
     """An error of ours, to be logged where that may be done."""
     return vars(_logger.makeRecord(_logger.name, logging.ERROR, __file__, 0, text, (), None))

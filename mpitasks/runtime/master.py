@@ -42,6 +42,7 @@ from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from ..transport.failures import encode_failure, gist_of, with_earlier
 from . import logs
+from .alarm import Limit
 from .arguments import Encoder
 from .backoff import Backoff
 from .drive import Drive, never
@@ -50,7 +51,26 @@ from .interrupts import DRAIN as DRAIN_SIGNAL
 from .interrupts import ENDS, Interrupts
 from .later import Later
 from .losses import Losses, times
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, STACKS, STOP, WINDOW, Named, Outcome, Record, SentCall, Target
+from .messages import (
+    BACK,
+    BYE,
+    DRAIN,
+    HEARD,
+    LEAVE,
+    LIMIT,
+    REPORT,
+    STACKS,
+    STAY,
+    STOP,
+    STUCK,
+    WINDOW,
+    Named,
+    Outcome,
+    Record,
+    SentCall,
+    Target,
+)
+from .overdue import LEAVE_WITHIN, Overdue, Stuck
 from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
@@ -67,7 +87,9 @@ class _Call(Call):
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
-        super().__init__(call_id, plan.queue, plan.priority, resource, plan.chunk, size, plan.cost)
+        # What has a limit goes alone: nothing may wait behind a call that perhaps never ends.
+        chunk = plan.chunk if plan.timeout is None else 1
+        super().__init__(call_id, plan.queue, plan.priority, resource, chunk, size, plan.cost)
         self.future = future
         self.plan = plan
         self.payload = payload
@@ -147,6 +169,7 @@ class Master:
         self._queues: set[str] = set()
         self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
         self._later = Later()
+        self._overdue = Overdue(places)
         self._book: Book | None = None
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
@@ -354,28 +377,48 @@ class Master:
         with self._lock:
             return {rank: _ours(call).plan.name for rank, call in self._scheduler.sent()}
 
+    def left_in_calls(self) -> dict[int, str]:
+        """The slaves that are in calls which were given up, and have not left; and of which task."""
+        with self._lock:
+            return {rank: name for rank, name in self._overdue.left.items() if rank in self._present}
+
     def close(self, grace: float) -> list[int]:
         """Stop the background thread and let the slaves go: up to `grace` seconds for those that are not in a call.
 
         Returns:
-            The slaves that have not left: they are in a call, or release what they hold.
+            The slaves that have not left: they are in a call, or release what they hold. Not those that are in calls which
+            were given up.
         """
         self._closing = True
         self._drive.stop()
+        told = self._part_with()
         with self._lock:
             self._dismissed = True
+            stay = not told.isdisjoint(self._present)
             for rank in self._present:
-                self._send(rank, (LEAVE, True) if self._losses else (LEAVE,))
+                if rank not in told:
+                    self._send(rank, (STAY if stay else LEAVE, bool(self._losses)))
         with suppress(FarmBroken):
             self.wait(self._have_left, threading.Event, grace)
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
         self.end_all(self._drive.broken)
-        return sorted(self._present)
+        return sorted(set(self._present).difference(self._overdue.left))
+
+    def _part_with(self) -> set[Rank]:
+        """Let those go first that are in calls which were given up: whether they can decides how the others leave."""
+        with self._lock:
+            told = set(self._present).intersection(self._overdue.left)
+            for rank in told:
+                self._send(rank, (LEAVE,))
+        if any(rank < len(self.places) for rank in told):  # a thread can't leave
+            with suppress(FarmBroken):
+                self.wait(lambda: told.isdisjoint(self._present), threading.Event, LEAVE_WITHIN)
+        return told
 
     def _have_left(self) -> bool:
         """All slaves have left that can."""
         with self._lock:
-            busy = {rank for rank, _ in self._scheduler.sent()}
+            busy = {*self._overdue.left, *(rank for rank, _ in self._scheduler.sent())}
             return busy.issuperset(self._present) and (bool(busy) or not self._transport.sending)
 
     def end_all(self, why: BaseException) -> None:
@@ -436,6 +479,10 @@ class Master:
             if self._later.due <= now:
                 for call in self._later.take(now):
                     self._scheduler.resumed(call)
+                heard = True
+            if self._overdue.due <= now:
+                for stuck in self._overdue.look(now):
+                    self._leave_behind(stuck, now)
                 heard = True
             if self.interrupts.draining:
                 self._begin_draining()
@@ -596,32 +643,30 @@ class Master:
         return True
 
     def _take_in(self, arrival: Arrival, now: float) -> None:
-        """A slave's report, its goodbye, or that a call knows that it should stop."""
+        """A slave's report, its goodbye, or another word of it."""
         message = wire.unpack(arrival.packet)
-        if message[0] == BYE:
+        if message[0] == REPORT:
+            self._take_report(arrival.source, message, now)
+        elif message[0] == BYE:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
             self._hear(message[1])
         elif message[0] == STACKS:
             self.stacks[arrival.source] = message[1]
-        else:
-            self._take_report(arrival.source, message, now)
+        elif message[0] == LIMIT:
+            self._overdue.limited(arrival.source, None if message[1] is None else Limit(*message[1]), now)
+        elif message[0] == STUCK:
+            self._leave_behind(Stuck(arrival.source, *message[1:]), now)
 
     def _take_report(self, source: Rank, message: tuple[Any, ...], now: float) -> None:
         _, outcomes, given_back, records, holdings = message
         if outcomes:
             ended = self._scheduler.calls_finished(source, [(one[0], one[2]) for one in outcomes], now)
             calls = cast("list[_Call]", ended)
-            if self._book is not None:
-                self._keep(self._book, zip(calls, outcomes, strict=True))
-            for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
-                if failure is None:
-                    self.left -= self._draining and not call.is_early
-                    self._finish(call, payload, returned=True)
-                    continue
-                told = _with_crashes(call, failure, payload)
-                if not self._again(call, failure, now):
-                    self._finish(call, told, returned=False)
+            self._overdue.answered(source, outcomes)
+            if len(calls) < len(outcomes):
+                outcomes = self._without_late(source, calls, outcomes)
+            self._take_outcomes(calls, outcomes, now)
         if given_back is not None:
             self._scheduler.given_back(source, given_back, now)
             if self._closing:
@@ -631,6 +676,22 @@ class Master:
             known = [(_identity(named), seconds) for named, seconds in acquired]
             self._scheduler.resources_held(source, map(_identity, held), known, now)
         self._records.extend(records)
+
+    def _take_outcomes(self, calls: list[_Call], outcomes: list[Outcome], now: float) -> None:
+        if self._book is not None:
+            self._keep(self._book, zip(calls, outcomes, strict=True))
+        for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
+            if failure is None:
+                self.left -= self._draining and not call.is_early
+                self._finish(call, payload, returned=True)
+            else:
+                self._failed(call, failure, payload, now)
+
+    def _failed(self, call: _Call, failure: Failure, payload: wire.Payload, now: float) -> None:
+        """A call has failed: it runs again, or ends."""
+        told = _with_crashes(call, failure, payload)
+        if not self._again(call, failure, now):
+            self._finish(call, told, returned=False)
 
     def _bury(self) -> bool:
         """Slaves have died; what they had sent is taken in."""
@@ -672,6 +733,26 @@ class Master:
         for _, call in self._scheduler.sent():
             if call.id == call_id:
                 _ours(call).is_early = True
+
+    def _leave_behind(self, stuck: Stuck, now: float) -> None:
+        """A call ends that goes on: its slave gets nothing more until it has ended there."""
+        rank, attempt, (call_id, failure, _, payload) = stuck
+        call = self._scheduler.given_up(rank, call_id, attempt, now)
+        if call is None or failure is None:  # it has just ended
+            return
+        name = _ours(call).plan.name
+        self._overdue.left[rank] = name
+        self._send(rank, (STOP, call_id))
+        self._records.append(logs.warning(f"slave {rank} is left in a call of {name!r} that has outlasted its timeout"))
+        self._failed(_ours(call), failure, payload, now)
+
+    def _without_late(self, rank: Rank, calls: list[_Call], outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes of these calls. The other one was given up; its slave works again."""
+        name = self._overdue.left.pop(rank)
+        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
+        self._records.append(logs.warning(text))
+        ids = {call.id for call in calls}
+        return [one for one in outcomes if one[0] in ids]
 
     def _keep(self, book: Book, ended: Iterable[tuple[_Call, Outcome]]) -> None:
         """Write down what calls have returned, before anybody hears of it; what can't be kept, nobody does."""

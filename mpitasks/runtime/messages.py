@@ -8,10 +8,13 @@
            ──► DRAIN                             as BACK, and let what runs know that it should stop
            ──► LEAVE   True, or nothing          no more calls will come; True: ranks have died, so don't finalize MPI
            ──► STACKS                            tell where you are
+           ──► STAY                              as LEAVE, and end with the job: a rank is left that can't leave
     slave  ──► REPORT  outcomes, given back, log records, resources
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
            ──► BYE                               nothing will come any more
            ──► STACKS  text                      the stacks of its threads
+           ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: any time
+           ──► STUCK   attempt, outcome          the call goes on and can't be interrupted; its future ends like this
 
 Plain tuples that begin with a number: they pickle three times as fast as anything with names. Every value in them that is
 the user's is a payload already: reading a message runs no user code.
@@ -26,7 +29,7 @@ from ..ids import CallId
 from ..retries import Failure
 from ..transport.wire import Payload
 
-WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS = range(9)
+WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS, LIMIT, STUCK, STAY = range(12)
 
 Target = str | int | None
 """What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""

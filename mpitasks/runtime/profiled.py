@@ -18,8 +18,16 @@ class ProfiledSlave(Slave):
     A class of its own, so that a slave without profile does no work for it.
     """
 
-    def __init__(self, transport: Transport, *, host: str, is_orphan: Callable[[], bool], profile: RankProfile) -> None:
-        super().__init__(transport, host=host, is_orphan=is_orphan)
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        host: str,
+        is_orphan: Callable[[], bool],
+        leave: Callable[[], object],
+        profile: RankProfile,
+    ) -> None:
+        super().__init__(transport, host=host, is_orphan=is_orphan, leave=leave)
         self._profile = profile
 
     @override

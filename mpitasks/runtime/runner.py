@@ -13,20 +13,26 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from inspect import iscoroutine
 from time import perf_counter
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import registry
 from ..context import Context, current, enter, leave
-from ..errors import EncodeError, InitializerFailed
+from ..core.calls import Provided
+from ..errors import EncodeError, InitializerFailed, RemoteTraceback
 from ..ids import CallId, Rank
 from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.failures import encode_failure
+from . import stacks
+from .alarm import TIMED_OUT, Alarm, Limit, Watched, timed_out
 from .keeper import Keeper
-from .messages import Named, Outcome, SentCall
+from .messages import Named, Outcome, SentCall, Target
+
+T = TypeVar("T")
 
 _HERE = __name__.rpartition(".")[0] + "."
 
@@ -39,6 +45,8 @@ class Runner:
         host: Its name, for the notes of errors.
         is_stopped: Whether the outcome of that call is not wanted any more.
         tell_acquired: Told at once when what is held has changed, with what was acquired: others may wait for that.
+        tell_limit: Told just before something with a limit begins: nobody here may be able to tell later. None: what comes
+            next has none.
     """
 
     def __init__(
@@ -48,12 +56,15 @@ class Runner:
         host: str,
         is_stopped: Callable[[CallId], bool],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
+        tell_limit: Callable[[Limit | None], object] = bool,
     ) -> None:
+        self.alarm = Alarm()
         self.keeper = Keeper(rank)
         self._rank = rank
         self._host = host
         self._is_stopped = is_stopped
         self._tell_acquired = tell_acquired
+        self._tell_limit = tell_limit
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
         self._runner: asyncio.Runner | None = None
@@ -82,12 +93,11 @@ class Runner:
         token = enter(context)
         try:
             if call[7] is not None:
-                self._hold(call[7], context)
+                self._hold(call, call[7], context)
             began = perf_counter()
             failure, payload = None, self._value(call)
         except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
-            note = f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self._rank} on {self._host}"
-            failure, payload = _failure_of(error, note)
+            failure, payload = self._failure_of(error, self._note(name, call_id, attempt))
         finally:
             leave(token)
         if call[7] is not None:
@@ -95,35 +105,69 @@ class Runner:
         seconds = None if began is None else perf_counter() - began
         return call_id, failure, seconds, wire.sendable(payload)
 
-    def _hold(self, wanted: Named, context: Context) -> None:
+    def given_up(self, watched: Watched) -> tuple[int, Outcome]:
+        """How a call ends that goes on, and can't be interrupted: its attempt, and the outcome. For any thread."""
+        call_id, name, attempt, *_ = limit = watched.limit
+        stack = stacks.of_thread(watched.thread) or watched.stack or ""
+        error = timed_out(limit, f"can't be interrupted; slave {self._rank} is left in it", stack)
+        error.__cause__ = RemoteTraceback(stack)
+        return attempt, (call_id, TIMED_OUT, None, encode_failure(error, self._note(name, call_id, attempt)))
+
+    def _note(self, name: str, call_id: CallId, attempt: int) -> str:
+        return f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self._rank} on {self._host}"
+
+    def _hold(self, call: SentCall, wanted: Named, context: Context) -> None:
         """Acquire what the call needs, if it is not held."""
         name, args = wanted
         provided = registry.resource(name).identity(args)
         before = set(self.keeper.held)
         acquired: list[tuple[Named, float]] = []
         try:
-            self.keeper.use(provided, context._resources, acquired)
+            self.keeper.use(provided, context._resources, acquired, partial(self._acquire, call))
         finally:
             if before != set(self.keeper.held):
                 self._tell_acquired(acquired)
 
+    def _acquire(self, call: SentCall, one: Provided, work: Callable[[], T]) -> T:
+        """Acquire something, in as many seconds as that may take."""
+        seconds = registry.resource(one.kind.name).timeout
+        if seconds is None:
+            return work()
+        try:
+            return self._limited(call, seconds, f"acquiring resource {one!r}", work)
+        finally:
+            self._tell_limit(None)
+
+    def _limited(self, call: SentCall, seconds: float, what: str, work: Callable[[], T]) -> T:
+        """Do this for the call, in so many seconds."""
+        call_id, name, _, attempt = call[:4]
+        limit = Limit(call_id, name, attempt, seconds, what)
+        self._tell_limit(limit)
+        return self.alarm.within(limit, work)
+
     def _value(self, call: SentCall) -> wire.Payload:
         """What the call returns, encoded."""
-        _, name, target, _, setup, arguments, filled, *_ = call
+        _, name, target, _, setup, arguments, filled, _, terms = call
         if setup is not None:
             self._do_setup(setup)
         values = [wire.decode(value) for value in filled]
         decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
-        value = self._call(target, *decoded)
-        if iscoroutine(value):
-            value = self._await(value)
+        if terms is None or terms[0] is None:
+            value = self._returned(target, *decoded)
+        else:
+            value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
         try:
             return wire.encode(value)
         except Exception as error:
             msg = f"{name!r} returned {type(value).__qualname__}, which can't be pickled: {error}"
             raise EncodeError(msg) from error
 
-    def _call(self, target: str | int | None, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+    def _returned(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+        """What the function returns, once it has ended."""
+        value = self._call(target, *decoded)
+        return self._await(self.alarm.as_task(value)) if iscoroutine(value) else value
+
+    def _call(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
         mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
         if isinstance(target, str):
             args, kwargs = decoded
@@ -137,16 +181,26 @@ class Runner:
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """Run an async task to its end, on the one event loop of this slave."""
+        mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
         if self._runner is None:
             self._runner = asyncio.Runner()
         runner, context = self._runner, contextvars.copy_context()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _is_loop_running():
             return runner.run(coroutine, context=context)
         # Inline, under an async main: a thread has at most one running loop, so this one runs in a thread of its own.
         self._aside = self._aside or ThreadPoolExecutor(1, "mpitasks-async")
         return self._aside.submit(runner.run, coroutine, context=context).result()
+
+    def _failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
+        """How a call failed, and the exception as it travels."""
+        if error is self.alarm.raised:
+            if error.__cause__ is not None:
+                error.__cause__ = _without_our_frames(error.__cause__)
+            return TIMED_OUT, encode_failure(error.with_traceback(None), note)
+        if not isinstance(error, RetryAsked):
+            return (names_of(error), None), encode_failure(_without_our_frames(error), note)
+        handled = error.__context__
+        return ((ASKED,), error.delay), encode_failure(error if handled is None else _without_our_frames(handled), note)
 
     def _do_setup(self, number: int) -> None:
         """Run an executor's initializer, the first time.
@@ -166,12 +220,13 @@ class Runner:
             raise InitializerFailed(msg) from failure
 
 
-def _failure_of(error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
-    """How a call failed, and the exception as it travels."""
-    if not isinstance(error, RetryAsked):
-        return (names_of(error), None), encode_failure(_without_our_frames(error), note)
-    handled = error.__context__
-    return ((ASKED,), error.delay), encode_failure(error if handled is None else _without_our_frames(handled), note)
+def _is_loop_running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

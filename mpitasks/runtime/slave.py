@@ -3,7 +3,7 @@
 ::
 
     WINDOW ──► inbox ──► run ──► outbox ──► REPORT
-                 │ BACK, DRAIN: what is not begun goes back
+                 │ BACK, DRAIN: what is not begun goes back       a call outlasts its timeout ──► STUCK
 
 The main thread runs the calls. Where one outlasts a tick, the listener thread looks for messages meanwhile: it takes
 windows in, gives back what is not begun, and sends outcomes that wait. Both take from the inbox by one atomic `pop`, so no
@@ -25,9 +25,28 @@ from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
 from . import stacks
+from .alarm import Limit, Watched
 from .backoff import Backoff
 from .drive import never
-from .messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STACKS, STOP, WINDOW, Holdings, Named, Outcome, Record, SentCall
+from .messages import (
+    BACK,
+    BYE,
+    DRAIN,
+    HEARD,
+    LEAVE,
+    LIMIT,
+    REPORT,
+    STACKS,
+    STAY,
+    STOP,
+    STUCK,
+    WINDOW,
+    Holdings,
+    Named,
+    Outcome,
+    Record,
+    SentCall,
+)
 from .runner import Runner
 
 TICK = 0.05
@@ -42,10 +61,12 @@ LONGEST_BYE = 2.0
 class Slave:
     """Runs the calls that the master sends."""
 
+    is_to_stay = False
+    """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
     after_deaths = False
     """Other ranks have died, so that MPI can't be finalized."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but two are for the tests, or for real processes
         self,
         transport: Transport,
         *,
@@ -53,6 +74,7 @@ class Slave:
         backoff: Backoff | None = None,
         is_orphan: Callable[[], bool] = never,
         is_draining: Callable[[], bool] = never,
+        leave: Callable[[], object] | None = None,
     ) -> None:
         self.records: deque[Record] = deque()
         """Log records to be sent."""
@@ -61,6 +83,8 @@ class Slave:
         self._backoff = backoff or Backoff()
         self._is_orphan = is_orphan
         self._is_draining = is_draining
+        self._leave = leave
+        """Ends this process in order, in the main thread; None: it can't be ended by itself."""
         self._wire = threading.Lock()
         self._inbox: deque[SentCall] = deque()
         self._outbox: deque[Outcome] = deque()
@@ -68,9 +92,28 @@ class Slave:
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
-        self._runner = Runner(self.rank, host=host, is_stopped=self._is_stopped, tell_acquired=self._tell_acquired)
+        self._runner, self._isolation = self._new_runners(host)
         self._keeper = self._runner.keeper
-        self._isolation = Isolation(
+        self._acquired: list[tuple[Named, float]] = []
+        self._held: Sequence[Named] | None = ()
+        """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
+        self._draining = self._leaving = False
+        self._given_up: Watched | None = None
+        """What the master was told of last, because it can't be interrupted."""
+        self._begun = 0
+        self._thread = threading.current_thread()
+        """In which calls run."""
+
+    def _new_runners(self, host: str) -> tuple[Runner, Isolation]:
+        """What runs calls here, and what in a child."""
+        here = Runner(
+            self.rank,
+            host=host,
+            is_stopped=self._is_stopped,
+            tell_acquired=self._tell_acquired,
+            tell_limit=self._tell_limit,
+        )
+        aside = Isolation(
             self.rank,
             host=host,
             is_stopped=self._is_unwanted,
@@ -78,13 +121,7 @@ class Slave:
             tell_acquired=self._tell_acquired,
             records=self.records,
         )
-        self._acquired: list[tuple[Named, float]] = []
-        self._held: Sequence[Named] | None = ()
-        """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
-        self._draining = self._leaving = False
-        self._begun = 0
-        self._thread = threading.current_thread()
-        """In which calls run."""
+        return here, aside
 
     # ---------------------------------------------------------------- the loop
 
@@ -159,8 +196,8 @@ class Slave:
         elif kind in (BACK, DRAIN):
             self._draining = self._draining or kind == DRAIN
             self._send_report([], self._unbegun())
-        elif kind == LEAVE:
-            self._leaving = True
+        elif kind in (LEAVE, STAY):
+            self._leaving, self.is_to_stay = True, kind == STAY
             self.after_deaths = message[1:] == (True,)
         elif kind == STACKS and not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
@@ -235,7 +272,36 @@ class Slave:
                     pass
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
+                self._watch()
             seen = self._begun
+
+    def _watch(self) -> None:
+        """Look whether a call goes on although its time is up."""
+        watched = self._runner.alarm.overdue()
+        if watched is None:
+            return
+        if watched is not self._given_up:
+            self._give_up(watched)
+        elif self._leaving and self._leave is not None:
+            self._runner.alarm.interrupt(self._leave_in_call)
+
+    def _give_up(self, watched: Watched) -> None:
+        """Tell the master that its call can't be interrupted, once what has not begun is out of its way."""
+        self._given_up = watched
+        told = (STUCK, *self._runner.given_up(watched))
+        with self._wire:
+            unbegun = self._unbegun()
+            if unbegun:
+                self._send_report([], unbegun)
+            self._transport.send(MASTER, wire.pack(told))
+        self._stopped.add(watched.limit.call_id)  # not before: a call that asks would end at once, and its outcome come first
+
+    def _leave_in_call(self) -> None:
+        """Say goodbye and end this process: runs in the main thread, in the midst of a call. What is held is not released."""
+        self._wire.acquire()  # for ever: the listener is to touch nothing any more
+        self._transport.send(MASTER, wire.pack((BYE,)))
+        if self._leave is not None:
+            self._leave()
 
     # ---------------------------------------------------------------- calls
 
@@ -302,6 +368,11 @@ class Slave:
             self._heard = call_id
             with self._wire:
                 self._transport.send(MASTER, wire.pack((HEARD, call_id)))
+
+    def _tell_limit(self, limit: Limit | None) -> None:
+        """Let the master know how long to wait: what begins now may keep even the listener from telling."""
+        with self._wire:
+            self._transport.send(MASTER, wire.pack((LIMIT, limit and tuple(limit))))
 
     def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
         """Let the master know at once what is held now: others may wait for that."""

@@ -199,7 +199,7 @@ def test_a_task_can_be_an_argument(farm: Run) -> None:
 
 # ---------------------------------------------------------------- options
 
-LATER = ["timeout", "ranks"]
+LATER = ["ranks"]
 
 
 @pytest.mark.parametrize("option", LATER)

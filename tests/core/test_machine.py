@@ -52,6 +52,17 @@ PRIORITIES = st.sampled_from([0, 0, 0, 0, 1, -1, 5])
 SECONDS = st.sampled_from([0.0, 0.001, 0.004, 0.02, 1.0])
 
 UNKNOWN = CallId(10_000_000)
+
+
+def _give_up_more(world: World, rank: Rank) -> None:
+    """A slave that is left in one call can't be in the next one too; of another there is nothing to give up."""
+    names = world.windows[rank]
+    attempts = [(world.calls[name].id, world.calls[name].attempt) for name in names[1:]] if rank in world.stuck else []
+    for call_id, attempt in [*attempts, (UNKNOWN, 1)]:
+        assert world.scheduler.given_up(rank, call_id, attempt, world.now) is None
+    raise KeyError(rank)
+
+
 ILLEGAL: dict[str, Callable[[World, Rank], object]] = {
     "outcome": lambda world, rank: world.scheduler.calls_finished(rank, [(UNKNOWN, 1.0)], world.now),
     "give back": lambda world, rank: world.scheduler.given_back(rank, [*world.ids(rank), UNKNOWN], world.now),
@@ -61,6 +72,7 @@ ILLEGAL: dict[str, Callable[[World, Rank], object]] = {
         world.calls.values(),  # type: ignore[arg-type]
     ),
     "submit": lambda world, _: world.scheduler.submitted(Call(UNKNOWN, "no such task"), world.calls.values()),
+    "give up a second call": _give_up_more,
     "lose": lambda world, _: world.scheduler.slave_lost(Rank(99)),
 }
 
@@ -170,6 +182,16 @@ class Farm(RuleBasedStateMachine):
         self.book.progress[rank] = self.world.now
         for name in self.world.windows[rank][:outcomes]:
             self.book.ledger.ended(rank, self.world.calls[name], seconds)
+
+    @precondition(lambda self: any(window and r not in self.world.stuck for r, window in self.world.windows.items()))
+    @rule(which=SELDOM, more=MORE)
+    def give_up(self, which: int, more: bool) -> None:
+        ranks = [rank for rank, window in self.world.windows.items() if window and rank not in self.world.stuck]
+        if which < 0:
+            return
+        rank = ranks[which % len(ranks)]
+        self.book.progress[rank] = self.world.now
+        self.both(lambda world: world.give_up(rank), more=more)
 
     @precondition(lambda self: any(self.world.windows.values()))
     @rule(which=ANY)
@@ -298,9 +320,11 @@ class Farm(RuleBasedStateMachine):
         """Every call that has not ended is with a slave, or waits, or waits for another call that has not ended."""
         world, scheduler = self.world, self.world.scheduler
         waiting = {name for names in backlogs_of(world).values() for name in names} | set(world.withheld())
-        sent = {(rank, name) for rank, window in world.windows.items() for name in window}
+        left = set(world.stuck.items())
+        sent = {(rank, name) for rank, window in world.windows.items() for name in window} - left
         assert {str(call) for call in scheduler.waiting()} == waiting
         assert {(int(rank), str(call)) for rank, call in scheduler.sent()} == sent
+        assert set(scheduler.left_in_calls()) == {(rank, world.calls[name].id) for rank, name in left}
         assert scheduler.unfinished == len(world.calls) - len(world.ended)
 
     def nothing_runs_before_what_it_waits_for(self) -> None:
@@ -363,7 +387,10 @@ class Farm(RuleBasedStateMachine):
         deep = [
             rank
             for rank, window in world.windows.items()
-            if len(window) > 1 and rank not in book.asked and not book.is_full(world.calls[window[0]].queue)
+            if len(window) > 1
+            and rank not in book.asked
+            and rank not in world.stuck
+            and not book.is_full(world.calls[window[0]].queue)
         ]
         assert [rank for rank in deep if book.progress[rank] + world.rules.patience < due] == []
 

@@ -149,6 +149,8 @@ class World:
         self.together: dict[str, int] = {}
         """Of such calls: those of one window have one number."""
         self._ids = count(1)
+        self.stuck: dict[int, str] = {}
+        """Calls that were given up, the first in the window of the slave that is still in it."""
         self._numbers: Counter[str] = Counter()
         self._begun: dict[int, float] = {}
         self._last = Orders()
@@ -237,10 +239,15 @@ class World:
                 self.begin(rank)
                 self.slaves[rank].runs = False
             call = self.calls[self.windows[rank].pop(0)]
-            self.suspected.pop(str(call), None)
-            assert self.scheduler.calls_finished(Rank(rank), [(call.id, seconds)], self.now) == [call]
+            late = self.stuck.pop(rank, None) is not None
+            expected = [] if late else [call]
+            if not late:
+                self.suspected.pop(str(call), None)
+            assert self.scheduler.calls_finished(Rank(rank), [(call.id, seconds)], self.now) == expected
             self._begun[rank] = self.now
             self._undo(rank)
+            if late:
+                continue
             self.ended.append(str(call))
             self.ended_at.append(self.now)
             if ok:
@@ -248,6 +255,16 @@ class World:
             else:
                 because += self._ended_with(call)
         return because
+
+    def give_up(self, rank: int) -> list[str]:
+        """The oldest call in the window of that slave ends, and the slave is still in it. Returns what ended because of it."""
+        self.begin(rank)
+        call = self.calls[self.windows[rank][0]]
+        assert self.scheduler.given_up(Rank(rank), call.id, call.attempt, self.now) is call
+        self.stuck[rank] = str(call)
+        self.ended.append(str(call))
+        self.ended_at.append(self.now)
+        return self._ended_with(call)
 
     def cancel(self, name: str) -> list[str] | None:
         """Cancel a call. Returns what ended because of it; None if it was too late."""
@@ -287,7 +304,8 @@ class World:
 
     def lose(self, rank: int) -> list[str]:
         """A slave is dead. Returns the calls it had; those that are given up end."""
-        window = self.windows.pop(rank)
+        left = self.stuck.pop(rank, None)
+        window = [name for name in self.windows.pop(rank) if name != left]
         del self.holds[rank], self.slaves[rank]
         lost = self.scheduler.slave_lost(Rank(rank))
         alone = len(window) == 1 or self.rules.strikes == 1

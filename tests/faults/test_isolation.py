@@ -170,7 +170,7 @@ def main(where):
     hung = hang.delay(where)
     others = square.map(range(200))
     error = hung.exception()
-    print("failed:", type(error).__name__, "in hang" in error.stack, any("in hang" in note for note in error.__notes__))
+    print("failed:", type(error).__name__, "in hang" in error.stack, "in hang" in str(error.__cause__))
     print("done:", others.results() == [number * number for number in range(200)])
 
 if __name__ == "__main__":

@@ -169,5 +169,5 @@ def test_a_restart_completes_what_the_cut_has_left(mpiexec: Mpiexec, hosts: Host
         hosts.mend()
         ended = app.wait(timeout=SOON)
     assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (0, ["done"]), ended.stderr
-    assert "it begins again" in ended.stderr
+    assert "it begins again, restarts left: 0" in ended.stderr
     assert f"outcomes of earlier runs in {tmp_path / 'run.jrnl'}" in ended.stderr

@@ -102,9 +102,11 @@ def prepare() -> None:
 
 
 @pytest.fixture(params=["fork", "exec"])
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """With a nanny of both kinds; afterwards nothing of it is left, in memory or as a process."""
     processes, memory = descendants(), set(os.listdir("/dev/shm"))  # noqa: PTH208, S108  names alone; no file of ours
+    for name in ("PMI_OF_A_RANK", "OMPI_OF_A_RANK"):
+        monkeypatch.setenv(name, "1")
     if request.param == "fork":
         prepare()
     rig = Rig()

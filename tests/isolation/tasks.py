@@ -72,6 +72,12 @@ def hang(where: str) -> None:
 
 
 @task
+def sleep() -> None:
+    """Wait where an alarm is heard."""
+    time.sleep(300)
+
+
+@task
 def kill_nanny() -> None:
     """Kill the parent, and go on."""
     os.kill(os.getppid(), signal.SIGKILL)
@@ -187,3 +193,15 @@ def in_box(name: str) -> tuple[str, int]:
 def in_brief() -> int:
     """What is held for a moment."""
     return brief.get()
+
+
+@resource(timeout=0.1)
+def stuck() -> Iterator[None]:
+    """Never acquired."""
+    hang.fn("C")
+    yield
+
+
+@task(resource=stuck)
+def in_stuck() -> None:
+    """Never begun."""

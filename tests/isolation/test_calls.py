@@ -99,10 +99,11 @@ def test_an_initializer_runs_once_a_child(forked: Rig) -> None:
         forked.send("x", "tests.isolation.tasks.echo", wire.encode(((4,), {})), setup=2)
 
 
-def test_the_child_is_no_rank(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_is_no_rank(rig: Rig) -> None:
     """What the launcher has told the rank would have MPI in the child take itself for it."""
     names = [name for name in rig.call("variables") if name.startswith(("PMI", "OMPI_", "PRTE_", "HYD", "MPI_LOCAL"))]
     assert names == []
+    assert os.environ["PMI_OF_A_RANK"] == "1"
 
 
 # ---------------------------------------------------------------- crashes
@@ -138,7 +139,7 @@ def test_a_crash_says_where(rig: Rig) -> None:
     assert "in crash" in caught.value.stack
     assert "string_at(0)" in caught.value.stack
     assert "runner.py" not in caught.value.stack
-    assert any(caught.value.stack in note for note in caught.value.__notes__)
+    assert caught.value.stack in str(caught.value.__cause__)
 
 
 def test_an_error_of_a_crash_travels_whole() -> None:
@@ -171,13 +172,32 @@ def test_a_hang_is_killed_with_its_stack(forked: Rig, where: str, monkeypatch: p
     """When its time is over, and a moment more; then the next call runs."""
     monkeypatch.setattr(handle, "PATIENCE", 0.1)
     forked.call("echo")
-    with pytest.raises(TaskTimeout, match=r"hang.* took longer than its timeout of 0\.1 s") as caught:
+    killed = r"a call of '.*hang' can't be interrupted; its process was killed after timeout=0\.1 s, in "
+    with pytest.raises(TaskTimeout, match=killed) as caught:
         forked.call("hang", where, limit=0.1)
     assert caught.value.seconds == 0.1
     assert "in hang" in caught.value.stack
-    assert any("in hang" in note for note in caught.value.__notes__)
+    assert caught.value.stack in str(caught.value.__cause__)
     assert forked.failure is not None
     assert forked.failure[0][0] == name_of(TaskTimeout)
+    assert forked.call("echo", 1) == 1
+
+
+def test_what_the_alarm_can_end_costs_no_child(forked: Rig) -> None:
+    """As in a slave: Python code, and what waits in it."""
+    before = forked.call("pid")
+    with pytest.raises(TaskTimeout, match=r"was ended after timeout=0\.05 s"):
+        forked.call("sleep", limit=0.05)
+    assert forked.call("pid") == before
+
+
+def test_acquiring_has_a_limit_of_its_own(forked: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In C too; nothing is held then, and the call has not begun."""
+    monkeypatch.setattr(handle, "PATIENCE", 0.1)
+    with pytest.raises(TaskTimeout, match=r"acquiring resource .*stuck.* can't be interrupted; its process was killed"):
+        forked.call("in_stuck", resource=("tests.isolation.tasks.stuck", ()))
+    assert forked.seconds is None
+    assert held(forked) == []
     assert forked.call("echo", 1) == 1
 
 
@@ -349,3 +369,36 @@ def test_a_child_releases_at_the_end(capfd: pytest.CaptureFixture[str], rig: Rig
     rig.call("in_box", "b", resource=(BOX, ("b",)))
     rig.isolation.close()
     assert capfd.readouterr().out.split("\n") == ["acquire a", "acquire b", "release b", "release a", ""]
+
+
+# ---------------------------------------------------------------- where it is
+
+
+def test_who_asks_gets_the_stack_of_the_child(forked: Rig) -> None:
+    """In the midst of a call, by the thread that minds it; the first may come before the task has begun."""
+    told: list[str] = []
+
+    def hear(text: str) -> None:
+        told.append(text)
+        forked.stopped = "in until_stopped" in text
+
+    def ask(_: object) -> bool:
+        if forked.isolation._child is not None and forked.isolation._child.page.began() is not None and not forked.stopped:
+            assert forked.isolation.ask_stack(hear)
+        return forked.stopped
+
+    forked.isolation._is_stopped = ask
+    assert forked.call("until_stopped") == "stopped"
+    assert told[-1].startswith("thread 'MainThread':\n")
+
+
+def test_where_no_call_runs_there_is_no_stack(forked: Rig) -> None:
+    """Whoever asks has to answer; one who asked as the call ended is told that there is none."""
+    told: list[str] = []
+    assert not forked.isolation.ask_stack(told.append)
+    forked.isolation._asking.append(told.append)
+    forked.isolation._in_call = True
+    forked.call("echo", 1)
+    assert len(told) == 1
+    assert not forked.isolation.ask_stack(told.append)
+    assert len(told) == 1

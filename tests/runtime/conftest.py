@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The master's clock, and that of the slaves."""
     clock = Clock()
     monkeypatch.setattr("mpitasks.runtime.master.monotonic", clock)
-    for part in ("slave", "runner"):
+    for part in ("slave", "runner", "alarm"):
         monkeypatch.setattr(f"mpitasks.runtime.{part}.perf_counter", clock)
     return clock
 
@@ -27,11 +27,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def new_world(clock: Clock) -> Iterator[Callable[..., World]]:
     """`new_world(slaves)`."""
+    made: list[World] = []
 
     def make(slaves: int, **options: Any) -> World:
-        return World(slaves, **options)
+        made.append(World(slaves, **options))
+        return made[-1]
 
     yield make
+    for world in made:
+        for slave in world.slaves.values():
+            slave._runner.close()  # event loops
     farm.unbind()
     worlds.inside.clear()
 
@@ -40,3 +45,4 @@ def new_world(clock: Clock) -> Iterator[Callable[..., World]]:
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
     monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))
+    monkeypatch.setattr(registry, "_resources", dict(registry._resources))

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 from mpitasks import farm, task
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
-from mpitasks.runtime.messages import BACK, BYE, DRAIN, HEARD, LEAVE, REPORT, STACKS, STOP, WINDOW
+from mpitasks.runtime.messages import (
+    BACK,
+    BYE,
+    DRAIN,
+    HEARD,
+    LEAVE,
+    LIMIT,
+    REPORT,
+    STACKS,
+    STAY,
+    STOP,
+    STUCK,
+    WINDOW,
+)
 from mpitasks.runtime.slave import Slave
 from mpitasks.transport import wire
 from mpitasks.transport.local import LocalTransport, local_world
@@ -28,6 +41,9 @@ NAMES = {
     BYE: "BYE",
     HEARD: "HEARD",
     STACKS: "STACKS",
+    LIMIT: "LIMIT",
+    STUCK: "STUCK",
+    STAY: "STAY",
 }
 
 

@@ -53,7 +53,8 @@ def options_of_a_call(one: Future[int]) -> None:
 
 def options_of_a_task() -> None:
     task("a", max_slave=1)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    task("a", timeout=1)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    task("a", ranks=1)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    task("a", timeout="long")(plain)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     task("a", weight="heavy")(plain)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     task(name="a")(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     task(5)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]

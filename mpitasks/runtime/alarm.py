@@ -1,0 +1,201 @@
+"""Ends what takes too long, by an exception, where that works.
+
+::
+
+    within(limit, work) ──► timer ──► SIGALRM ──► the user's code runs   ──► TimeUp raised there ──► TaskTimeout
+                              ▲                   an event loop waits    ──► its task is cancelled ──► TaskTimeout
+                              └── a little later  code of ours runs
+    the listener thread ──► `overdue`: none of that has helped, or there was no timer
+
+Only a process's main thread gets signals. Elsewhere there is no timer, and `overdue` is all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from time import perf_counter
+from types import FrameType
+from typing import Any, NamedTuple, TypeVar
+
+from ..errors import TaskTimeout
+from ..ids import CallId
+from ..retries import Failure, names_of
+from . import stacks
+from .interrupts import whose_code
+
+T = TypeVar("T")
+
+AGAIN = 0.5
+"""Seconds between two alarms: a bare `except:` may swallow the first, and what cleans up after it should not be hurried."""
+SOON = 0.01
+"""Seconds until the next alarm, where the last one met code of ours."""
+PATIENCE = 1.0
+"""Seconds beyond the limit, after which a call counts as one that can't be interrupted."""
+
+TIMED_OUT: Failure = (names_of(TaskTimeout("")), None)
+"""How such a call failed."""
+
+
+class TimeUp(BaseException):
+    """Raised in a task whose time is up; no `Exception`, so that a task which catches all of those lets it through."""
+
+
+class Limit(NamedTuple):
+    """What may take so long."""
+
+    call_id: CallId
+    task: str
+    attempt: int
+    seconds: float
+    what: str
+    """In words."""
+
+
+@dataclass
+class Watched:
+    """What runs under a limit now."""
+
+    limit: Limit
+    thread: int
+    due: float
+    """When it counts as one that can't be interrupted, on the clock of `perf_counter`."""
+    stack: str | None = None
+    """Where it was when an alarm ended it, or tried to."""
+    task: asyncio.Task[Any] | None = None
+    """The task of an event loop that it is."""
+
+
+class Alarm:
+    """Runs work under limits, one at a time."""
+
+    def __init__(self) -> None:
+        self.watched: Watched | None = None
+        """What runs now; other threads may look."""
+        self.raised: TaskTimeout | None = None
+        """What was raised last."""
+        self._end: Callable[[], object] | None = None
+
+    def within(self, limit: Limit, work: Callable[[], T]) -> T:
+        """Run this, and end it if it takes too long.
+
+        Raises:
+            TaskTimeout: It took longer, whatever it made of the exception by which it was ended.
+            BaseException: What the work raises.
+        """
+        signals = threading.current_thread() is threading.main_thread()
+        due = perf_counter() + limit.seconds + (PATIENCE if signals else 0.0)
+        watched = self.watched = Watched(limit, threading.get_ident(), due)
+        timer = _Timer(self._ring, limit.seconds) if signals else None
+        error: BaseException | None = None
+        try:
+            value = work()
+        except BaseException as raised:
+            if watched.stack is None:
+                raise
+            error = raised
+        finally:
+            self.watched = None
+            if timer is not None:
+                timer.stop()
+        if watched.stack is not None:
+            self.raised = timed_out(limit, "was ended", watched.stack)
+            raise self.raised from error
+        return value
+
+    def as_task(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The same coroutine; if it runs under a limit, what it waits for is cancelled when time is up."""
+        watched = self.watched
+        return coroutine if watched is None else _known_to(watched, coroutine)
+
+    def overdue(self) -> Watched | None:
+        """What has not ended although its time is up, and the alarm could not end it."""
+        watched = self.watched
+        return watched if watched is not None and perf_counter() > watched.due else None
+
+    def interrupt(self, end: Callable[[], object]) -> None:
+        """Have this run in the midst of what can't be ended, if it is the main thread's, runs code of the user, and lets it.
+
+        Args:
+            end: What never returns.
+        """
+        watched, main = self.watched, threading.main_thread().ident
+        if watched is None or watched.thread != main or signal.getsignal(signal.SIGALRM) != self._ring:
+            return
+        self._end = end
+        signal.pthread_kill(watched.thread, signal.SIGALRM)
+
+    def _ring(self, _: int, frame: FrameType | None) -> None:
+        """SIGALRM has come."""
+        watched = self.watched
+        if watched is None or frame is None:  # a task has kept our handler, and put it back too late
+            return
+        whose = whose_code(frame)
+        if whose == "ours":
+            signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
+            return
+        if self._end is not None:
+            self._end()
+        runs = whose == "task" or _runs_here(watched)
+        if watched.stack is None:
+            watched.stack = stacks.of_thread(watched.thread)
+        if runs:
+            raise TimeUp
+        _cancel(watched)
+
+
+def timed_out(limit: Limit, fate: str, stack: str) -> TaskTimeout:
+    """What such a call fails with."""
+    place = _innermost(stack)
+    text = f"{limit.what} {fate} after timeout={limit.seconds:g} s{f', in {place}' if place else ''}"
+    return TaskTimeout(text, limit.seconds, stack)
+
+
+def _innermost(stack: str) -> str:
+    """The last line of a stack that says where."""
+    places = [line.strip() for line in stack.splitlines() if line.startswith("  File ")]
+    return places[-1].removeprefix("File ") if places else ""
+
+
+async def _known_to(watched: Watched, coroutine: Coroutine[Any, Any, T]) -> T:
+    mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+    watched.thread, watched.task = threading.get_ident(), asyncio.current_task()
+    return await coroutine
+
+
+def _runs_here(watched: Watched) -> bool:
+    """Whether a task of the event loop runs in this thread now, and not the loop itself."""
+    task = watched.task
+    if task is None or watched.thread != threading.get_ident():
+        return False
+    return asyncio.current_task(task.get_loop()) is not None
+
+
+def _cancel(watched: Watched) -> None:
+    """End what an event loop waits for. From outside, as far as the loop is concerned: it must wake up."""
+    if watched.task is not None and not watched.task.done():
+        watched.task.get_loop().call_soon_threadsafe(watched.task.cancel)
+
+
+class _Timer:
+    """The process's timer, until it is stopped; then there is what was there before."""
+
+    def __init__(self, ring: Callable[[int, FrameType | None], None], seconds: float) -> None:
+        self._ring = ring
+        self._began = perf_counter()
+        self._before = signal.signal(signal.SIGALRM, ring)
+        self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+
+    def stop(self) -> None:
+        """No more alarms of ours."""
+        if signal.getsignal(signal.SIGALRM) != self._ring:  # the task has put its own there, and the timer is its own too
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        # None: a handler of C code, which Python can't put back.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._before is None else self._before)
+        if self._left:
+            left = self._left - (perf_counter() - self._began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6), self._interval)

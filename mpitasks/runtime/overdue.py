@@ -1,0 +1,97 @@
+"""What the master knows of calls that outlast their limits.
+
+::
+
+    LIMIT ──► ... no outcome, no STUCK: C code keeps the whole slave ──► its stack, by a signal ──► given up
+    STUCK ─────────────────────────────────────────────────────────────────────────────────────► given up
+    given up ──► the outcome comes after all ──► dropped; the slave works again
+
+A slave tells `LIMIT` before each call that has one, since afterwards it may not be able to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
+
+from ..errors import RemoteTraceback
+from ..ids import Rank
+from ..transport.failures import encode_failure
+from . import stacks
+from .alarm import PATIENCE, TIMED_OUT, Limit, timed_out
+from .messages import Outcome
+
+SILENCE = PATIENCE + 1.0
+"""Seconds beyond the limit, after which a slave that says nothing counts as one that can't."""
+LEAVE_WITHIN = 1.0
+"""Seconds that slaves get at the end to leave from the midst of a call; those that can need about 0.1."""
+
+
+class Stuck(NamedTuple):
+    """A call that goes on, and how it ends for everybody else."""
+
+    rank: Rank
+    attempt: int
+    outcome: Outcome
+
+
+class _Begun(NamedTuple):
+    """What a slave has begun."""
+
+    rank: Rank
+    limit: Limit
+    due: float
+
+
+class Overdue:
+    """Knows what runs under a limit, and which slaves are left in calls that were given up."""
+
+    def __init__(self, places: Sequence[stacks.Place]) -> None:
+        self.due = inf
+        """When to look again."""
+        self.left: dict[Rank, str] = {}
+        """The slaves that are still in a call that was given up, and of which task."""
+        self._places = places
+        self._begun: dict[Rank, _Begun] = {}
+        self._found: deque[tuple[_Begun, str]] = deque()
+
+    def limited(self, rank: Rank, limit: Limit | None, now: float) -> None:
+        """A slave begins what may take so long; None: any time."""
+        self._begun.pop(rank, None)
+        if limit is not None:
+            self._begun[rank] = begun = _Begun(rank, limit, now + limit.seconds + SILENCE)
+            self.due = min(self.due, begun.due)
+
+    def answered(self, rank: Rank, outcomes: Sequence[Outcome]) -> None:
+        """A slave has given outcomes."""
+        begun = self._begun.get(rank)
+        if begun is not None and any(one[0] == begun.limit.call_id for one in outcomes):
+            del self._begun[rank]
+
+    def look(self, now: float) -> list[Stuck]:
+        """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while."""
+        for begun in [one for one in self._begun.values() if one.due <= now]:
+            del self._begun[begun.rank]
+            threading.Thread(target=self._find, args=(begun,), name="mpitasks-stack", daemon=True).start()
+        self.due = min((one.due for one in self._begun.values()), default=inf)
+        stuck: list[Stuck] = []
+        while self._found:
+            stuck.append(self._stuck(*self._found.popleft()))
+        return stuck
+
+    def _find(self, begun: _Begun) -> None:
+        place = self._places[begun.rank] if begun.rank < len(self._places) else None
+        stack = "its stack can't be read: it is no process of its own" if place is None else stacks.dump(place)
+        self._found.append((begun, stack))
+        self.due = -inf
+
+    def _stuck(self, begun: _Begun, stack: str) -> Stuck:
+        rank, (call_id, task, attempt, *_) = begun.rank, begun.limit
+        error = timed_out(begun.limit, f"can't be interrupted, and keeps all of slave {rank}, which is left in it", stack)
+        error.__cause__ = RemoteTraceback(stack)
+        host = self._places[rank].host if rank < len(self._places) else "this host"
+        note = f"task {task!r}, call {call_id}, attempt {attempt}, slave rank {rank} on {host}"
+        return Stuck(rank, attempt, (call_id, TIMED_OUT, None, encode_failure(error, note)))

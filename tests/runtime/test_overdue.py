@@ -1,0 +1,388 @@
+"""A call that can't be interrupted: it ends for everybody but its slave, which comes back when it can."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mpitasks import DependencyFailed, TaskTimeout, current
+from mpitasks.ids import Rank
+from mpitasks.runtime import overdue, stacks
+from mpitasks.runtime.alarm import PATIENCE
+from mpitasks.runtime.overdue import SILENCE
+from tests.runtime.world import World, do, echo, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.runtime.world import Clock
+
+    NewWorld = Callable[..., World]
+
+LONG = 1000.0
+"""Seconds that no test takes."""
+limited = do.options(timeout=LONG)
+PLACES = [stacks.Place("here", 0, "", -1)] * 3
+
+
+class AtOnce(threading.Thread):
+    """A thread whose work is done when it is started."""
+
+    def start(self) -> None:
+        """Do it."""
+        self.run()
+
+
+class Left(BaseException):
+    """A process has ended: the test's goes on."""
+
+
+class Stuck:
+    """A call that goes on: what happens meanwhile is the test's, as the listener would have it."""
+
+    def __init__(self, world: World, clock: Clock, rank: int) -> None:
+        self.world, self.clock, self.rank = world, clock, rank
+
+    def outlast(self) -> None:
+        """The time is up, the alarm in vain, and the listener sees it."""
+        self.clock.now += LONG + PATIENCE + 0.1
+        self.world.slaves[Rank(self.rank)]._watch()
+        self.world.master.step()
+
+
+@pytest.fixture
+def stuck(new_world: NewWorld, clock: Clock) -> Stuck:
+    """Two slaves, of which the second will be left in a call."""
+    return Stuck(new_world(2), clock, 2)
+
+
+# ---------------------------------------------------------------- the slave tells
+
+
+def test_the_future_fails_at_once_with_the_stack(stuck: Stuck) -> None:
+    """Who waits hears of it while the call goes on; its error tells where."""
+    seen: list[Any] = []
+
+    def work() -> None:
+        stuck.outlast()
+        seen.append(future.exception(timeout=0))
+
+    inside.append(work)
+    future = limited.delay()
+    stuck.world.turn(2)
+    error = seen[0]
+    assert isinstance(error, TaskTimeout)
+    text = r"a call of 'tests\.runtime\.world\.do' can't be interrupted; slave 2 is left in it after timeout=1000 s, in \"/.*"
+    with pytest.raises(TaskTimeout, match=text):
+        raise error
+    assert "in work\n    stuck.outlast()" in error.stack
+    assert error.stack in str(error.__cause__)
+    assert error.__notes__ == ["task 'tests.runtime.world.do', call 1, attempt 1, slave rank 2 on here"]
+    assert (future.rank, future.attempts, future.cancel()) == (2, 1, False)
+
+
+def test_before_its_time_nothing_is_told(stuck: Stuck) -> None:
+    """And an alarm that works tells by the outcome."""
+
+    def work() -> None:
+        stuck.clock.now += LONG + PATIENCE
+        stuck.world.slaves[Rank(2)]._watch()
+
+    inside.append(work)
+    future = limited.delay()
+    stuck.world.turn(2)
+    assert (future.result(), stuck.world.messages("STUCK")) == (None, [])
+
+
+def test_it_is_told_once(stuck: Stuck) -> None:
+    """The listener looks again and again."""
+
+    def work() -> None:
+        for _ in range(3):
+            stuck.outlast()
+
+    inside.append(work)
+    future = limited.delay()
+    stuck.world.turn(2)
+    assert isinstance(future.exception(), TaskTimeout)
+    assert len(stuck.world.messages("STUCK")) == 1
+
+
+def test_dependents_end_with_it(stuck: Stuck) -> None:
+    """They need not wait for what nobody waits for."""
+    seen: list[Any] = []
+
+    def work() -> None:
+        stuck.outlast()
+        seen.append(dependent.exception(timeout=0))
+
+    inside.append(work)
+    first = limited.delay()
+    dependent = echo.delay(first)
+    stuck.world.turn(2)
+    assert isinstance(seen[0], DependencyFailed)
+    assert isinstance(seen[0].__cause__, TaskTimeout)
+
+
+def test_the_slave_gets_nothing_until_the_call_ends(stuck: Stuck) -> None:
+    """Others run what waits; what the call returns after all is nobody's; then the slave works as before."""
+    world, others = stuck.world, []
+
+    def work() -> str:
+        stuck.outlast()
+        others.extend(echo.map(range(5)))
+        world.turn(1)
+        assert [future.rank for future in others] == [1] * 5
+        return "too late"
+
+    inside.append(work)
+    future = limited.delay()
+    world.turn(2)
+    world.turn()
+    assert isinstance(future.exception(), TaskTimeout)
+    after = [echo.delay(number) for number in range(2)]
+    world.finish()
+    assert sorted(one.rank or 0 for one in after) == [1, 2]
+
+
+def test_both_is_logged(stuck: Stuck, caplog: pytest.LogCaptureFixture) -> None:
+    """With slave and task: that it is left there, and that it is back."""
+    inside.append(stuck.outlast)
+    future = limited.delay()
+    stuck.world.turn(2)
+    assert future.exception() is not None
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "slave 2 is left in a call of 'tests.runtime.world.do' that has outlasted its timeout"),
+        (
+            logging.WARNING,
+            "slave 2 has ended the call of 'tests.runtime.world.do' that had outlasted its timeout, and works again",
+        ),
+    ]
+
+
+def test_the_call_may_see_that_nobody_waits(stuck: Stuck) -> None:
+    """`should_stop()` is true from then on, and not for the next call."""
+    seen: list[bool] = []
+
+    def work() -> None:
+        seen.append(current().should_stop())
+        stuck.outlast()
+        seen.append(current().should_stop())
+
+    inside.append(work)
+    limited.delay()
+    stuck.world.turn(2)
+    inside.append(lambda: seen.append(current().should_stop()))
+    do.delay()
+    stuck.world.finish()
+    assert seen == [False, True, False]
+
+
+def test_what_has_a_limit_goes_alone(stuck: Stuck) -> None:
+    """Nothing is to wait behind what perhaps never ends, not even where the user wants chunks."""
+    many = echo.options(timeout=LONG).map(range(4), chunksize=2)
+    stuck.world.finish()
+    assert [len(ids) for _, ids in stuck.world.windows()] == [1, 1, 1, 1]
+    assert many.results() == [0, 1, 2, 3]
+
+
+def test_what_waits_behind_it_is_given_back_first(new_world: NewWorld, clock: Clock) -> None:
+    """A call without a limit may have taken along one that has; and what comes behind that must not wait for it."""
+    world = new_world(1)
+    stuck = Stuck(world, clock, 1)
+    inside.extend([lambda: "behind", stuck.outlast, lambda: "before", lambda: "first"])
+    futures = [*do.starmap([()]), *do.starmap([()], chunksize=3), limited.delay(), do.delay()]
+    world.finish()
+    assert world.windows() == [(1, [1]), (1, [2, 3, 4]), (1, [4])]
+    told = [message[2] for message in world.messages("REPORT", "STUCK") if message[2] == "STUCK" or message[4] == [4]]
+    assert told == ["REPORT", "STUCK"]
+    assert [future.exception() is None for future in futures] == [True, True, False, True]
+    assert futures[3].result() == "behind"
+
+
+# ---------------------------------------------------------------- again
+
+
+def retried(stuck: Stuck, **options: Any) -> tuple[Any, list[Any]]:
+    """A call that gets stuck in its first attempt, and what came of it while that went on."""
+    seen: list[Any] = []
+
+    def work() -> str:
+        inside.append(lambda: "second")
+        stuck.outlast()
+        stuck.world.turn(1)
+        seen.append((future.done(), future.rank, future.attempts))
+        return "first"
+
+    inside.append(work)
+    future = do.options(timeout=LONG, retries=1, **options).delay()
+    stuck.world.turn(2)
+    return future, seen
+
+
+@pytest.mark.parametrize("options", [{}, {"retry_for": TaskTimeout}, {"retry_for": (OSError, TaskTimeout)}], ids=str)
+def test_it_runs_again_elsewhere(stuck: Stuck, options: dict[str, Any]) -> None:
+    """Where it may; the outcome of the first attempt counts no more."""
+    future, seen = retried(stuck, **options)
+    assert seen == [(True, 1, 2)]
+    assert future.result() == "second"
+
+
+@pytest.mark.parametrize("kind", [OSError, TimeoutError, ValueError])
+def test_it_does_not_run_again_if_only_others_are_named(stuck: Stuck, kind: type[Exception]) -> None:
+    """`retry_for=OSError` means what the task raises, though `TaskTimeout` is a TimeoutError, and that an OSError."""
+    future, seen = retried(stuck, retry_for=kind)
+    assert seen == [(True, 2, 1)]
+    assert isinstance(future.exception(), TaskTimeout)
+
+
+@pytest.mark.parametrize(("kind", "attempts"), [(OSError, 1), (TaskTimeout, 2)])
+def test_so_it_is_with_what_the_alarm_ends(new_world: NewWorld, kind: type[Exception], attempts: int) -> None:
+    """One rule for both."""
+    world = new_world(1)
+    inside.extend([lambda: signal.raise_signal(signal.SIGALRM)] * 2)
+    future = do.options(timeout=LONG, retries=1, retry_for=kind).delay()
+    world.finish()
+    assert (type(future.exception()), future.attempts) == (TaskTimeout, attempts)
+
+
+# ---------------------------------------------------------------- the slave can't tell
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks are fetched without a thread."""
+    monkeypatch.setattr(overdue.threading, "Thread", AtOnce)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_silent_slave_is_given_up_by_the_master(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A little after it should have told; its stack is asked for by a signal, from outside."""
+    world, seen = stuck.world, []
+    monkeypatch.setattr(stacks, "dump", lambda place: f'  File "there.py", line 5, in {place.host}\n')
+    world.master._overdue._places = PLACES
+
+    def work() -> str:
+        world.master.step()
+        stuck.clock.now += LONG + SILENCE - 0.1
+        world.master.step()
+        seen.append(future.done())
+        stuck.clock.now += 0.2
+        world.master.step()  # asks for the stack
+        world.master.step()
+        seen.append(future.exception(timeout=0))
+        return "too late"
+
+    inside.append(work)
+    future = limited.delay()
+    world.turn(2)
+    assert seen[0] is False
+    error = seen[1]
+    assert isinstance(error, TaskTimeout)
+    assert str(error) == (
+        "a call of 'tests.runtime.world.do' can't be interrupted, and keeps all of slave 2, which is left in it "
+        'after timeout=1000 s, in "there.py", line 5, in here'
+    )
+    assert error.__notes__ == ["task 'tests.runtime.world.do', call 1, attempt 1, slave rank 2 on here"]
+    after = [echo.delay(number) for number in range(2)]
+    world.finish()
+    assert sorted(one.rank or 0 for one in after) == [1, 2]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_without_a_stack_the_error_says_so(stuck: Stuck) -> None:
+    """Why it can't be had."""
+
+    def work() -> None:
+        stuck.world.master.step()
+        stuck.clock.now += LONG + SILENCE + 0.1
+        stuck.world.master.step()
+        stuck.world.master.step()
+
+    inside.append(work)
+    future = limited.delay()
+    stuck.world.turn(2)
+    assert "its stack can't be read: it is no process of its own" in str(future.exception().__cause__)  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_has_ended_is_watched_no_more(stuck: Stuck) -> None:
+    """Nor what acquired a resource, once that is there; a long call without a limit is nobody's business."""
+    limited_echo = echo.options(timeout=LONG)
+    first = limited_echo.delay(1)
+    stuck.world.finish()
+
+    def work() -> None:
+        stuck.world.master.step()
+        stuck.clock.now += 10 * LONG
+        stuck.world.master.step()
+        stuck.world.master.step()
+
+    inside.append(work)
+    second = do.delay()
+    stuck.world.finish()
+    assert (first.result(), second.result(), stuck.world.master.left_in_calls()) == (1, None, {})
+
+
+# ---------------------------------------------------------------- the end
+
+
+def close_in_call(stuck: Stuck) -> tuple[list[int], list[tuple[Any, ...]]]:
+    """End the run while a slave is left in a call; who has not left, and what was said meanwhile."""
+    told: list[Any] = []
+    world = stuck.world
+
+    def work() -> None:
+        stuck.outlast()
+        world.master.finish()
+        said = len(world.log)
+        world.master._have_left = lambda: True  # type: ignore[method-assign]  # slaves run by hand here
+        told.append(world.master.close(0.0))
+        told.append([message[:3] for message in world.log[said:]])
+
+    inside.append(work)
+    limited.delay()
+    world.turn(2)
+    return told[0], told[1]
+
+
+def test_the_end_does_not_wait_for_it(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told first; if it can't leave, the others stay until the job ends, since MPI could not end without it."""
+    monkeypatch.setattr("mpitasks.runtime.master.LEAVE_WITHIN", 0.0)
+    stuck.world.master.places = PLACES
+    left, said = close_in_call(stuck)
+    assert (left, said) == ([1], [(0, 2, "LEAVE"), (0, 1, "STAY")])
+    assert stuck.world.master.left_in_calls() == {2: "tests.runtime.world.do"}
+
+
+def test_a_slave_leaves_in_the_midst_of_a_call(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the main thread, by the alarm's signal, once the master lets it go: then MPI can end in order."""
+    ended: list[str] = []
+    slave = stuck.world.slaves[Rank(2)]
+
+    def leave() -> None:
+        ended.append(threading.current_thread().name)
+        slave._wire.release()
+        slave._runner.alarm._end = None
+        raise Left
+
+    monkeypatch.setattr(slave, "_leave", leave)
+
+    def work() -> None:
+        stuck.outlast()
+        slave._watch()
+        assert ended == []
+        slave._leaving = True
+        listener = threading.Thread(target=slave._watch, name="like the listener")
+        listener.start()
+        listener.join()
+
+    inside.append(work)
+    limited.delay()
+    stuck.world.turn(2)
+    assert ended == [threading.main_thread().name]
+    assert [message[:3] for message in stuck.world.messages("BYE")] == [(2, 0, "BYE")]
