@@ -836,7 +836,7 @@ class Scheduler:
         else:  # nobody can run its next call who needs to get to know of it: its holders are busy
             backlog.since, backlog.overdue = self._now, False
             if not backlog.alarm:
-                self._set_alarm(backlog)
+                self._untimed.append(backlog)
         return self._send(slave, calls, STICKY, "")
 
     def _its_next(self, slave: Slave, queue: Queue) -> Backlog | None:
