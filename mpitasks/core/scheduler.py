@@ -253,6 +253,7 @@ class Scheduler:
         for call in calls:
             del slave.window[call.id]
             call.state = ENDED
+            self._suspects.acquitted(call)
         self.unfinished -= len(calls)
         if slave.queue is not None:
             self._learn(slave, slave.queue, took.values())
@@ -287,6 +288,7 @@ class Scheduler:
         call.state = ENDED
         self.unfinished -= 1
         slave.stuck, slave.before = call_id, None
+        self._suspects.acquitted(call)
         self._progressed.pop(rank, None)
         self._progress(slave, now)
         return call
