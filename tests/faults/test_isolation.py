@@ -242,6 +242,35 @@ def test_mpi_in_a_call_is_harmless(mpiexec: Mpiexec, how: str) -> None:
     assert told(ended, "failed") == "True 2"
 
 
+def test_mpi_that_is_killed_in_a_call_leaves_nothing(mpiexec: Mpiexec) -> None:
+    """It has shared memory of its own, for ranks that are not there."""
+    ended = mpiexec(
+        2,
+        """
+        import os, mpitasks
+
+        @mpitasks.task(isolate=True)
+        def die():
+            from mpi4py import MPI
+            MPI.COMM_WORLD.allreduce(1)
+            mapped = {line.split()[5] for line in open("/proc/self/maps") if " /dev/shm/" in line}
+            os.write(1, f"mapped: {' '.join(mapped)}\\n".encode())
+            os.kill(os.getpid(), 9)
+
+        def main():
+            print("failed:", die.delay().exception())
+
+        if __name__ == "__main__":
+            mpitasks.run(main)
+        """,
+    )
+    assert ended.returncode == 0, ended.stderr
+    mapped = told(ended, "mapped").split()
+    assert mapped
+    assert [name for name in mapped if Path(name).exists()] == []
+    assert told(ended, "failed").startswith("the process of the call was killed by SIGKILL")
+
+
 @pytest.mark.parametrize("how", ["script", "-m module", "-m package"])
 def test_tasks_are_found_however_the_program_is_started(mpiexec: Mpiexec, tmp_path: Path, how: str) -> None:
     """By their names, in a process to which the program is no main module; without a guard around run(), too."""
