@@ -157,7 +157,8 @@ class Guard:
             self._kill("killed by its guard: it did not end")
 
     def _kill(self, why: str) -> None:
-        if not self._why:
+        has_ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if not (self._why or has_ended):  # of one that has, it is no longer true
             self._why = why
             os.kill(self._pid, signal.SIGKILL)
 

@@ -90,7 +90,7 @@ class Survivors:
             MPI.Exception: It tells of no death.
         """
         if rank is not None and self._suspect is not None:
-            self._suspect(rank, str(error))
+            self._suspect(rank, f"MPI has failed with it: {error}")
         new = self._learn() if self._has_ulfm else []
         if rank is not None and rank not in self.failed and _tells_of_death(error):
             self.failed.add(rank)
