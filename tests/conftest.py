@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from tests.mpi.launcher import Mpiexec, find_mpiexec
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import FrameType
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
@@ -21,6 +24,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.mpi)
         if item.path.parent.name == "faults":
             item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture(autouse=True)
+def as_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of pytest-xdist looks like pytest itself: a script, without a thread that talks to others."""
+    if not hasattr(sys.modules["__main__"], "__file__"):
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", "pytest", raising=False)
+    frames = sys._current_frames
+    strangers = frames().keys() - {thread.ident for thread in threading.enumerate()}
+
+    def without_strangers() -> dict[int, FrameType]:
+        found = {ident: frame for ident, frame in frames().items() if ident not in strangers}
+        return found | {threading.get_ident(): sys._getframe(1)}
+
+    if strangers:
+        monkeypatch.setattr(sys, "_current_frames", without_strangers)
 
 
 @pytest.fixture
