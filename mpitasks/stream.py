@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +36,13 @@ def _is_count(buffersize: object) -> bool:
     return isinstance(buffersize, int) and buffersize > 0
 
 
+def _give_up(drawn: Iterable[Future[T]]) -> None:
+    """The iterator was left: nobody can ask for these any more, so that their failures are nobody's."""
+    for future in drawn:
+        future.cancel()
+        future._retrieved = True
+
+
 def _in_order(calls: Iterator[Future[T]], buffersize: int) -> Iterator[T]:
     drawn: deque[Future[T]] = deque()
     try:
@@ -44,8 +51,7 @@ def _in_order(calls: Iterator[Future[T]], buffersize: int) -> Iterator[T]:
             yield drawn.popleft().result()
             drawn.extend(islice(calls, 1))
     finally:
-        for future in drawn:
-            future.cancel()
+        _give_up(drawn)
 
 
 def _as_they_come(calls: Iterator[Future[T]], buffersize: int, farm: Farm) -> Iterator[T]:
@@ -66,5 +72,4 @@ def _as_they_come(calls: Iterator[Future[T]], buffersize: int, farm: Farm) -> It
             yield future.result()
             draw(1)
     finally:
-        for future in drawn:
-            future.cancel()
+        _give_up(drawn)
