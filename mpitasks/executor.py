@@ -298,6 +298,7 @@ def _values(drawn: deque[Future[T]], calls: Iterator[Future[T]], chunksize: int,
     finally:
         for future in drawn:
             future.cancel()
+            future._retrieved = True  # nobody can ask for it any more
 
 
 def _next_value(drawn: deque[Future[T]], deadline: float | None, more: Iterator[Future[T]]) -> T:
