@@ -588,7 +588,6 @@ def _say_left_behind(overdue: dict[int, str]) -> None:
 
 def _end_mpi(master: Master, error: BaseException | None = None) -> None:
     """Let this process be without MPI; or, if a rank is left that would keep it from ending, let the job end with it."""
-    link.end()
     if master.left_in_calls():
         guard.abort_at_exit()
     elif master.has_lost_slaves:
@@ -596,6 +595,7 @@ def _end_mpi(master: Master, error: BaseException | None = None) -> None:
         departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
     else:
         _finalize()
+    link.end()
 
 
 def _code_of(error: BaseException) -> int:
@@ -707,6 +707,5 @@ def _finalize() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
-    link.leaving(link.END_WITHIN)  # if somebody dies now, this waits for ever
-    MPI.Finalize()
-    link.leaving()
+    with link.finalizing():
+        MPI.Finalize()

@@ -702,6 +702,8 @@ class Master:
                 self._present.remove(death.rank)
                 if not self._dismissed or any(rank == death.rank for rank, _ in self._scheduler.sent()):
                     self._slave_lost(death)
+                else:
+                    self._losses.note(death, ())
         self._decide_at = 0.0
         return True
 
