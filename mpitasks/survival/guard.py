@@ -38,7 +38,7 @@ LOOK = 0.5
 """Seconds between two looks at what nobody tells: whether the launcher is there, and how long the rank is stopped."""
 STOPPED_AT_MOST = 5.0
 """Seconds, of those in which this process runs itself, that a stopped rank is waited for."""
-LEAVE_WITHIN = 5.0
+LEAVE_WITHIN = 2.0
 """Seconds that a rank gets to end by itself when rank 0 has ended."""
 CONNECT_WITHIN = 20.0
 _IGNORED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
