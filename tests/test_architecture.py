@@ -117,8 +117,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation.page": {"isolation.memory"},
     "isolation.line": {"isolation.memory", "transport.wire"},
     "isolation.importing": {"isolation.aside", "registry"},
+    "isolation.segments": {"isolation.importing"},
     "isolation.child": {
-        *("isolation.line", "isolation.messages", "isolation.page", "isolation.system"),
+        *("isolation.line", "isolation.messages", "isolation.page", "isolation.segments", "isolation.system"),
         *(
             "retries",
             "runtime.logs",

@@ -253,6 +253,7 @@ class Scheduler:
         for call in calls:
             del slave.window[call.id]
             call.state = ENDED
+            self._suspects.acquitted(call)
         self.unfinished -= len(calls)
         if slave.queue is not None:
             self._learn(slave, slave.queue, took.values())
@@ -287,6 +288,7 @@ class Scheduler:
         call.state = ENDED
         self.unfinished -= 1
         slave.stuck, slave.before = call_id, None
+        self._suspects.acquitted(call)
         self._progressed.pop(rank, None)
         self._progress(slave, now)
         return call
@@ -426,6 +428,7 @@ class Scheduler:
 
     def state(self, now: float) -> State:
         """What `why` reads."""
+        self._free_ended()
         state = self.unfinished, self._queues, self._slaves, self._holders, self._occupied, self.tally, self._patience
         return State(now, *state)
 
@@ -835,7 +838,7 @@ class Scheduler:
         else:  # nobody can run its next call who needs to get to know of it: its holders are busy
             backlog.since, backlog.overdue = self._now, False
             if not backlog.alarm:
-                self._set_alarm(backlog)
+                self._untimed.append(backlog)
         return self._send(slave, calls, STICKY, "")
 
     def _its_next(self, slave: Slave, queue: Queue) -> Backlog | None:

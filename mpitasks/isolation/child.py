@@ -34,7 +34,7 @@ from ..runtime.runner import Runner
 from ..runtime.stacks import SIGNAL
 from ..transport import wire
 from ..transport.failures import encode_failure
-from . import system
+from . import segments, system
 from .line import Line
 from .messages import CALL, DONE, HELD, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, UNHEARD
 from .page import Page
@@ -60,6 +60,7 @@ def live(slave: Line, page: Page, stacks: int, origin: Origin, prepare: Callable
         system.die_first()
         _answer_signals(stacks)
         atexit._clear()  # noqa: SLF001  there is no public name; what the nanny has brought is not this process's to end
+        segments.unlink_when_mpi_starts()
         prepare()
         with logs.records_with_rank(origin.rank), logs.forwarding(_Records(slave)):
             Child(slave, page, origin).serve()

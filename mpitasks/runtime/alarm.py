@@ -97,14 +97,15 @@ class Alarm:
             if watched.stack is None:
                 raise
             error = raised
+        else:
+            if watched.stack is None:
+                return value
         finally:
             self.watched = None
             if timer is not None:
                 timer.stop()
-        if watched.stack is not None:
-            self.raised = timed_out(limit, "was ended", watched.stack)
-            raise self.raised from error
-        return value
+        self.raised = timed_out(limit, "was ended", watched.stack)
+        raise self.raised from error
 
     def as_task(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The same coroutine; if it runs under a limit, what it waits for is cancelled when time is up."""

@@ -10,7 +10,7 @@ import pytest
 import mpitasks
 from mpitasks import farm as the_farm
 from mpitasks import registry
-from mpitasks.runtime import keeper, slave
+from mpitasks.runtime import keeper, runner, slave
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of slaves and their keepers."""
-    clock = Clock(slave.perf_counter)
+    clock = Clock(runner.perf_counter)
     monkeypatch.setattr(slave, "perf_counter", clock)
+    monkeypatch.setattr(runner, "perf_counter", clock)
     monkeypatch.setattr(keeper, "perf_counter", clock)
     return clock
 

@@ -316,7 +316,7 @@ async def slowly(x: int) -> int:
         (add_later, (1, 6), 7),
         ("-".join, (["a", "b"],), "a-b"),
     ],
-    ids=repr,
+    ids=["lambda", "partial", "builtin", "itemgetter", "method", "object", "class", "async", "task", "async task", "string"],
 )
 def test_any_callable_can_be_submitted(farm: Run, fn: Callable[..., object], args: tuple[Any, ...], value: object) -> None:
     """Lambda, partial, builtin, method, object, class, coroutine function, task, and a method of a string."""

@@ -11,6 +11,8 @@ from mpitasks.core.calls import PLAIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from mpitasks.core.scheduler import Scheduler
+
     from .world import World
 
 
@@ -283,8 +285,19 @@ def test_a_queue_that_is_behind_goes_before_more_of_the_same(world_of: Callable[
     world.cancel_all()
 
 
-def test_a_slave_that_has_ended_is_idle_to_all_who_ask(world_of: Callable[..., World]) -> None:
-    """Before the next decision too."""
+@pytest.mark.parametrize(
+    "running",
+    [
+        lambda scheduler: scheduler.looks().queues["a"].running,
+        lambda scheduler: scheduler.state(0.0).queues["a"].running,
+    ],
+)
+def test_a_slave_that_has_ended_is_idle_to_all_who_ask(
+    world_of: Callable[..., World], running: Callable[[Scheduler], int]
+) -> None:
+    """Before the next decision too, which may have it go on."""
     world = only_slave_1_ends(world_of)
+    world.submit("a", resource="x")
     world.finish(1)
-    assert (world.scheduler.has_idle, world.scheduler.looks().queues["a"].running) == (True, 0)
+    assert (world.scheduler.has_idle, running(world.scheduler)) == (True, 0)
+    world.cancel_all()

@@ -156,3 +156,17 @@ def test_a_suspect_that_is_cancelled_lets_the_next_go_on(world_of: Callable[...,
     world.finish(2)
     assert world.decide() == {2: "a5"}
     assert world.scheduler.unfinished == 1
+
+
+def test_a_suspect_that_is_given_up_keeps_the_others_of_its_window_waiting_no_longer(world_of: Callable[..., World]) -> None:
+    """Its trial is over, although its slave is still in it; and what another slave so left ends is tried in its turn."""
+    world = world_of(slaves=3)
+    world.queue("a")
+    world.submit("a", 3, chunk=3)
+    assert world.decide() == {3: "a1 a2 a3"}
+    world.lose(3)
+    assert world.decide() == {2: "a1"}
+    world.give_up(2)
+    assert world.decide() == {1: "a2"}
+    world.finish(1)
+    assert world.decide() == {1: "a3"}

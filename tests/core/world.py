@@ -262,6 +262,7 @@ class World:
         call = self.calls[self.windows[rank][0]]
         assert self.scheduler.given_up(Rank(rank), call.id, call.attempt, self.now) is call
         self.stuck[rank] = str(call)
+        self.suspected.pop(str(call), None)
         self.ended.append(str(call))
         self.ended_at.append(self.now)
         return self._ended_with(call)

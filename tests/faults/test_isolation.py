@@ -69,7 +69,8 @@ def nothing_is_left_in_memory() -> Iterator[None]:
     """No shared memory of ours, by any name that others don't use."""
     before = set(names())
     yield
-    assert {name for name in names() if not name.startswith(("mpich_shm", "sm_segment", "vader_segment", "psm"))} <= before
+    theirs = ("mpich_shm", "sm_segment", "vader_segment", "psm", "ucx_shm")
+    assert {name for name in names() if not name.startswith(theirs)} <= before
 
 
 def names() -> list[str]:
@@ -239,6 +240,35 @@ def test_mpi_in_a_call_is_harmless(mpiexec: Mpiexec, how: str) -> None:
     assert ended.returncode == 0, ended.stderr
     assert told(ended, "alone") == "True"
     assert told(ended, "failed") == "True 2"
+
+
+def test_mpi_that_is_killed_in_a_call_leaves_nothing(mpiexec: Mpiexec) -> None:
+    """It has shared memory of its own, for ranks that are not there."""
+    ended = mpiexec(
+        2,
+        """
+        import os, mpitasks
+
+        @mpitasks.task(isolate=True)
+        def die():
+            from mpi4py import MPI
+            MPI.COMM_WORLD.allreduce(1)
+            mapped = {line.split()[5] for line in open("/proc/self/maps") if " /dev/shm/" in line}
+            os.write(1, f"mapped: {' '.join(mapped)}\\n".encode())
+            os.kill(os.getpid(), 9)
+
+        def main():
+            print("failed:", die.delay().exception())
+
+        if __name__ == "__main__":
+            mpitasks.run(main)
+        """,
+    )
+    assert ended.returncode == 0, ended.stderr
+    mapped = told(ended, "mapped").split()
+    assert mapped
+    assert [name for name in mapped if Path(name).exists()] == []
+    assert told(ended, "failed").startswith("the process of the call was killed by SIGKILL")
 
 
 @pytest.mark.parametrize("how", ["script", "-m module", "-m package"])
