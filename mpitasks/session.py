@@ -588,14 +588,12 @@ def _say_left_behind(overdue: dict[int, str]) -> None:
 
 def _end_mpi(master: Master, error: BaseException | None = None) -> None:
     """Let this process be without MPI; or, if a rank is left that would keep it from ending, let the job end with it."""
-    link.end()
     if master.left_in_calls():
         guard.abort_at_exit()
-    elif master.has_lost_slaves:
+    elif master.has_lost_slaves or not _finalize():
         guard.mpi_is_over()
         departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
-    else:
-        _finalize()
+    link.end()
 
 
 def _code_of(error: BaseException) -> int:
@@ -660,9 +658,8 @@ def _stay() -> NoReturn:
 def _leave(*, after_deaths: bool = False) -> NoReturn:
     """End this process, and nothing but that."""
     _leave_tidily()
-    if after_deaths:
+    if after_deaths or not _finalize():
         departure.leave(0)
-    _finalize()
     # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
     # did not. Not sys.exit: what follows run() in the script must not run on slaves.
     ctypes.PyDLL(None).exit(0)
@@ -701,12 +698,17 @@ def _leave_tidily() -> None:
     output.flush()
 
 
-def _finalize() -> None:
-    """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without."""
+def _finalize() -> bool:
+    """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without. Whether that went well."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
         signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
-    link.leaving(link.END_WITHIN)  # if somebody dies now, this waits for ever
-    MPI.Finalize()
-    link.leaving()
+    with link.finalizing():
+        try:
+            MPI.Finalize()
+        except MPI.Exception:  # somebody has died just now: Open MPI says so
+            if not link.is_guarded():
+                raise
+            return False
+    return True

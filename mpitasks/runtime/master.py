@@ -362,7 +362,7 @@ class Master:
     @property
     def has_lost_slaves(self) -> bool:
         """Whether slaves have died, so that MPI can't be finalized."""
-        return bool(self._losses)
+        return bool(self._losses or self._transport.deaths)
 
     def _begin_draining(self) -> None:
         """Have the slaves give back what they have not begun, and let what runs know that it should stop."""
@@ -702,6 +702,8 @@ class Master:
                 self._present.remove(death.rank)
                 if not self._dismissed or any(rank == death.rank for rank, _ in self._scheduler.sent()):
                     self._slave_lost(death)
+                else:
+                    self._losses.note(death, ())
         self._decide_at = 0.0
         return True
 

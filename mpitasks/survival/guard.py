@@ -38,6 +38,8 @@ LOOK = 0.5
 """Seconds between two looks at what nobody tells: whether the launcher is there, and how long the rank is stopped."""
 STOPPED_AT_MOST = 5.0
 """Seconds, of those in which this process runs itself, that a stopped rank is waited for."""
+LEAVE_WITHIN = 2.0
+"""Seconds that a rank gets to end by itself when rank 0 has ended."""
 CONNECT_WITHIN = 20.0
 _IGNORED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
 """Launchers send them to the rank too, which is of the same process group; it decides. MPICH's sends SIGUSR1 at a death."""
@@ -127,7 +129,9 @@ class Guard:
     def _lost(self, one: socket.socket) -> None:
         """Nothing more comes from there."""
         del self._heard[one]
-        if one is self._master and not self._leaving:
+        if one is self._master and self._leaving:  # MPI_Finalize, if it waits for somebody else, will do so for ever
+            self._ends_at = min(self._ends_at, time.monotonic() + LEAVE_WITHIN)
+        elif one is self._master:
             self._kill("killed by its guard: rank 0 is gone")
 
     def _take(self, word: dict[str, Any]) -> None:
@@ -214,7 +218,7 @@ class Guard:
             if is_open_mpi:  # it would let the others wait
                 os.kill(self._launcher, signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._leaving or not (self._begun and self._rank):
+        if not (self._begun and self._rank) or (self._leaving and os.WIFEXITED(status)):
             os._exit(code)
         if is_open_mpi:
             os.kill(os.getpid(), signal.SIGKILL)

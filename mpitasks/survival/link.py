@@ -8,14 +8,16 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StartError
 from ..ids import Rank
 from ..transport.base import Death
-from .guard import CONNECT_WITHIN, PIPE
+from .guard import CONNECT_WITHIN, PIPE, words_for
 from .watch import Watch, addresses_for
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 END_WITHIN = 30.0
 """Seconds that a rank gets to end by itself after it has said that it leaves; MPI_Finalize may wait for the dead for ever."""
 
+HURRY = 2.0
+"""The same, once somebody is known to have died."""
+_finalizing: list[bool] = []
+"""Something, while MPI is finalized."""
 _pipe: list[socket.socket] = []
 """To the guard of this process, once that is used."""
 _watches: list[Watch] = []
@@ -54,6 +60,22 @@ def end() -> None:
     while _watches:
         _ended.append(_watches.pop())
         _ended[-1].close()
+
+
+@contextmanager
+def finalizing() -> Iterator[None]:
+    """Within, MPI is finalized: the guard ends that, if somebody has died whom it would wait for."""
+    _finalizing.append(True)
+    leaving(END_WITHIN)
+    yield
+    _finalizing.clear()
+    leaving()
+
+
+def _tell(deaths: deque[Death], death: Death) -> None:
+    deaths.append(death)
+    if _finalizing and death.how != words_for(0):
+        leaving(HURRY)
 
 
 def leaving(within: float | None = None) -> None:
@@ -88,7 +110,7 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], Non
     watch = offer = None
     if hosts is not None:
         addresses = addresses_for(hosts)
-        watch = Watch(addresses[0] if len(addresses) == 1 else "", deaths.append)
+        watch = Watch(addresses[0] if len(addresses) == 1 else "", partial(_tell, deaths))
         _watches.append(watch)
         offer = {"hosts": addresses, "port": watch.port, "secret": watch.secret}
     problem = _introduced({"rank": comm.Get_rank(), **comm.bcast(offer)})

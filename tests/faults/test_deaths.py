@@ -466,6 +466,26 @@ def test_three_of_five_slaves_die_at_random(mpiexec: Mpiexec, seed: int) -> None
     assert (ended.returncode, ended.stdout) == (0, "right\n"), ended.stderr
 
 
+LATE = """
+    def main():
+        ranks = pids()
+        for rank, one in ranks.items():
+            if rank > 1:
+                threading.Timer(float(os.environ["AFTER"]), os.kill, [one, 9]).start()
+        print("main", flush=True)
+    """
+
+
+@pytest.mark.parametrize("after", ["0", "0.001", "0.005"])
+def test_slaves_that_die_while_the_run_ends(mpiexec: Mpiexec, after: str) -> None:
+    """All calls have ended: the code is main's, unless rank 0 is in MPI_Finalize by then, which breaks or waits for ever."""
+    command = [sys.executable, "-m", "mpitasks", "--survive", "-n", "4", script(mpiexec, LATE)]
+    with mpiexec.start_command(command, env={"PYTHONPATH": os.pathsep.join(sys.path), "AFTER": after}) as app:
+        ended = app.wait(timeout=20.0)
+    assert ended.stdout == "main\n"
+    assert ended.returncode in (0, 137, 255), ended.stderr
+
+
 def test_nothing_is_left(mpiexec: Mpiexec) -> None:
     """No process, whatever has died; `App.wait` looks for those after each of these tests."""
     with start(mpiexec, MAINS["all"], "SIGKILL") as app:
