@@ -28,9 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def as_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker of pytest-xdist looks like pytest itself: a script, without a thread that talks to others."""
-    if not hasattr(sys.modules["__main__"], "__file__"):
-        monkeypatch.setattr(sys.modules["__main__"], "__file__", "pytest", raising=False)
+    """A worker of pytest-xdist looks like pytest itself, without a thread that talks to others."""
     frames = sys._current_frames
     strangers = frames().keys() - {thread.ident for thread in threading.enumerate()}
 

@@ -223,12 +223,13 @@ def test_a_senseless_number_in_the_environment_is_refused(monkeypatch: pytest.Mo
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing looks like MPI, whatever the tests before have imported."""
+    """A script, and nothing looks like MPI, whatever the tests before have imported."""
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
     for name in list(os.environ):
         if name.startswith((*launch._TRACES, "MPITASKS_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["prog.py"])
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "prog.py", raising=False)  # a worker of pytest-xdist has none
     return monkeypatch
 
 
