@@ -44,16 +44,20 @@ _NO_FRAMES = struct.pack("<I", 0)
 
 
 class _Incoming:
-    """A packet whose frames are still on their way."""
+    """A packet that is on its way: its header, or the frames that this has announced."""
 
-    __slots__ = ("packet", "requests")
+    __slots__ = ("buffer", "is_announced", "packet", "requests")
 
-    def __init__(self, packet: Packet, requests: list[MPI.Request]) -> None:
-        self.packet = packet
+    def __init__(self, buffer: bytearray, requests: list[MPI.Request]) -> None:
+        self.buffer = buffer
+        """The header."""
         self.requests = requests
+        self.is_announced = False
+        """Whether the header is here, and `requests` are of the frames."""
+        self.packet = Packet(b"", ())
 
-    def is_whole(self) -> bool:
-        """Whether all frames are here."""
+    def has_come(self) -> bool:
+        """Whether all that is asked for so far is here."""
         return not self.requests or MPI.Request.Testall(self.requests)
 
 
@@ -257,9 +261,11 @@ class MpiTransport:
             return True
 
     def _is_whole(self, source: Rank, incoming: _Incoming) -> bool:
-        """Whether all of a packet is here. If it never will be, nothing more is heard from there."""
+        """Whether all of a packet is here, the oldest from there. If it never will be, nothing more is heard from there."""
         try:
-            return incoming.is_whole()
+            if incoming.has_come() and not incoming.is_announced:
+                self._announce(source, incoming)  # in the order of the headers, since frames have no names
+            return incoming.is_announced and incoming.has_come()
         except MPI.Exception as error:
             self._kept.append(incoming)
             self._failed(error, source)
@@ -282,26 +288,43 @@ class MpiTransport:
 
     def _begin(self, source: Rank, size: int) -> _Incoming | None:
         """Receive a header, and begin to receive its frames; None if it is of a dead rank."""
-        buffer = bytearray(size)
+        incoming = _Incoming(bytearray(size), [])
+        if self._survivors is not None:
+            return self._begin_warily(source, incoming)
+        self._comm.Recv([incoming.buffer, MPI.BYTE], source, self._header)
+        self._announce(source, incoming)
+        return incoming
+
+    def _begin_warily(self, source: Rank, incoming: _Incoming) -> _Incoming | None:
+        """Begin to receive a header, where its sender may be dead by now.
+
+        A blocking receive waited for ever: Open MPI tells of a message, and nobody is there to send the rest.
+        """
         try:
-            self._comm.Recv([buffer, MPI.BYTE], source, self._header)
-            return None if source in self._dropped else self._frames_of(buffer, source)
+            incoming.requests.append(self._comm.Irecv([incoming.buffer, MPI.BYTE], source, self._header))
         except MPI.Exception as error:
-            self._kept.append(buffer)
+            self._kept.append(incoming)
             self._failed(error, source)
             self.drop(source)
             return None
+        if source not in self._dropped:
+            return incoming
+        self._kept.append(incoming)
+        return None
 
-    def _frames_of(self, buffer: bytearray, source: Rank) -> _Incoming:
-        """Begin to receive what a header announces."""
+    def _announce(self, source: Rank, incoming: _Incoming) -> None:
+        """A header is here: begin to receive what it announces."""
+        incoming.is_announced = True
+        buffer = incoming.buffer
         (count,) = struct.unpack_from("<I", buffer)
         if not count:
-            return _Incoming(Packet(memoryview(buffer)[len(_NO_FRAMES) :], ()), [])
+            incoming.packet, incoming.requests = Packet(memoryview(buffer)[len(_NO_FRAMES) :], ()), []
+            return
         sizes = struct.unpack_from(f"<{count}Q", buffer, 4)
         frames = [memoryview(cast("Buffer", MPI.memory.allocate(nbytes))) for nbytes in sizes]
         pieces = (piece for frame in frames for piece in self._pieces(frame))
-        requests = [self._comm.Irecv([piece, MPI.BYTE], source, self._bulk) for piece in pieces]
-        return _Incoming(Packet(memoryview(buffer)[4 + 8 * count :], frames), requests)
+        incoming.packet = Packet(memoryview(buffer)[4 + 8 * count :], frames)
+        incoming.requests = [self._comm.Irecv([piece, MPI.BYTE], source, self._bulk) for piece in pieces]
 
     def _whole(self) -> Arrival | None:
         """The first packet of any source that has become whole; a source's packets stay in order."""
