@@ -50,20 +50,24 @@ class Overdue:
     """Knows what runs under a limit, and which slaves are left in calls that were given up."""
 
     def __init__(self, places: Sequence[stacks.Place]) -> None:
-        self.due = inf
-        """When to look again."""
+        self._due = inf
         self.left: dict[Rank, str] = {}
         """The slaves that are still in a call that was given up, and of which task."""
         self._places = places
         self._begun: dict[Rank, _Begun] = {}
         self._found: deque[tuple[_Begun, str]] = deque()
 
+    @property
+    def due(self) -> float:
+        """When to look again: at once if a stack was found. Asked, not told: a thread finds it, and another one counts here."""
+        return -inf if self._found else self._due
+
     def limited(self, rank: Rank, limit: Limit | None, now: float) -> None:
         """A slave begins what may take so long; None: any time."""
         self._begun.pop(rank, None)
         if limit is not None:
             self._begun[rank] = begun = _Begun(rank, limit, now + limit.seconds + SILENCE)
-            self.due = min(self.due, begun.due)
+            self._due = min(self._due, begun.due)
 
     def answered(self, rank: Rank, outcomes: Sequence[Outcome]) -> None:
         """A slave has given outcomes."""
@@ -76,7 +80,7 @@ class Overdue:
         for begun in [one for one in self._begun.values() if one.due <= now]:
             del self._begun[begun.rank]
             threading.Thread(target=self._find, args=(begun,), name="mpitasks-stack", daemon=True).start()
-        self.due = min((one.due for one in self._begun.values()), default=inf)
+        self._due = min((one.due for one in self._begun.values()), default=inf)
         stuck: list[Stuck] = []
         while self._found:
             stuck.append(self._stuck(*self._found.popleft()))
@@ -86,7 +90,6 @@ class Overdue:
         place = self._places[begun.rank] if begun.rank < len(self._places) else None
         stack = "its stack can't be read: it is no process of its own" if place is None else stacks.dump(place)
         self._found.append((begun, stack))
-        self.due = -inf
 
     def _stuck(self, begun: _Begun, stack: str) -> Stuck:
         rank, (call_id, task, attempt, *_) = begun.rank, begun.limit

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mpitasks import DependencyFailed, TaskTimeout, current
-from mpitasks.ids import Rank
+from mpitasks.ids import CallId, Rank
 from mpitasks.runtime import overdue, stacks
-from mpitasks.runtime.alarm import PATIENCE
+from mpitasks.runtime.alarm import PATIENCE, Limit
 from mpitasks.runtime.overdue import SILENCE
 from tests.runtime.world import World, do, echo, inside
 
@@ -326,6 +326,24 @@ def test_what_has_ended_is_watched_no_more(stuck: Stuck) -> None:
     second = do.delay()
     stuck.world.finish()
     assert (first.result(), second.result(), stuck.world.master.left_in_calls()) == (1, None, {})
+
+
+def test_a_stack_that_is_found_meanwhile_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread finds it, just as another slave begins what has a limit: it is looked at all the same, and at once."""
+    watch = overdue.Overdue(())
+    watch.limited(Rank(1), Limit(CallId(1), "a", 1, LONG, "a call of 'a'"), 0.0)
+    begun = watch._begun[Rank(1)]
+
+    def at_the_same_time(*values: float) -> float:
+        least = min(*values)
+        watch._find(begun)
+        return least
+
+    monkeypatch.setattr(overdue, "min", at_the_same_time, raising=False)
+    watch.limited(Rank(2), Limit(CallId(2), "a", 1, LONG, "a call of 'a'"), 0.0)
+    monkeypatch.undo()
+    assert watch.due < 0.0
+    assert [one.rank for one in watch.look(0.0)] == [1]
 
 
 # ---------------------------------------------------------------- the end
