@@ -346,7 +346,7 @@ class Slave:
                     self._report()
                 self._watch()
                 if not self._nested.waits:
-                    self._nested.announce()
+                    self._nested.announce_aside()
             seen = self._begun
 
     def _watch(self) -> None:
