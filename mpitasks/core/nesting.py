@@ -218,11 +218,11 @@ class Nesting:
         if len(self._offering) > self._most_offering:
             self._offering = {nest: None for nest in self._offering if nest.sweep()}
             self._most_offering = max(64, 2 * len(self._offering))
-        if parent.slave is not None and parent.slave.rank in self.free and _top(parent.slave) is parent:
+        if parent.slave is not None and parent.slave.rank in self.free and top_of(parent.slave) is parent:
             self.looking[parent.slave.rank] = call
             return
         for slave in islice(self.free.values(), LOOKS):
-            if parent.is_within(_top(slave)):
+            if parent.is_within(top_of(slave)):
                 self.looking[slave.rank] = call
                 return
 
@@ -245,7 +245,7 @@ class Nesting:
             call = nest.first(key)
             if call is not None and shut_by(slave, call) is None:
                 return nest, key
-        for nest in self._families(_top(slave)):
+        for nest in self._families(top_of(slave)):
             best = self._best(nest, slave, shut_by)
             if best is not None:
                 return nest, key_of(best)
@@ -273,7 +273,7 @@ class Nesting:
                 yield nest
 
 
-def _top(slave: Slave) -> Nest:
+def top_of(slave: Slave) -> Nest:
     """The nest of the call that waits there on top."""
     assert slave.waits is not None  # noqa: S101  callers ask of slaves that wait
     nest = slave.waits.frames[-1].call.nest
@@ -308,10 +308,12 @@ class Proof:
     It holds only if every slave on the way waits too, for calls alone, and could run nothing more on top.
     """
 
-    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy) -> None:
+    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy, withheld: set[CallId]) -> None:
         self._slaves = slaves
         self._nesting = nesting
         self._shut_by = shut_by
+        self._withheld = withheld
+        """Suspects that wait for their trial: they need a slave, as what is in a queue does."""
         self._reached: dict[Rank, Slave] = {}
         self._calls: set[CallId] = set()
 
@@ -346,16 +348,21 @@ class Proof:
         self._calls.add(call.id)
         if call.nest is not None and call.nest.joins is not None:
             return self._helpers(call.nest.joins)
-        if call.state == WAITING:
+        if self._needs_a_slave(call):
             return self._runners(call)
         if call.state == SENT:
             buried = call.nest.slave if call.nest is not None else None
             return [slave for slave in self._slaves.values() if call.id in slave.window] if buried is None else [buried]
         return [] if call.blockers else None  # what blocks it was submitted by the same slave; else it is to run again later
 
+    def _needs_a_slave(self, call: Call) -> bool:
+        return call.state == WAITING or call.id in self._withheld
+
     def _runners(self, call: Call) -> list[Slave] | None:
         """As `_helpers`, of a call in a queue."""
-        waiting = [slave for slave in self._nesting.free.values() if call.nest is not None and call.nest.is_within(_top(slave))]
+        waiting = [
+            slave for slave in self._nesting.free.values() if call.nest is not None and call.nest.is_within(top_of(slave))
+        ]
         for slave in waiting:
             if self._shut_by(slave, call) is None:
                 self._nesting.looking[slave.rank] = call
@@ -380,7 +387,7 @@ class Proof:
                 continue
             told.add(here.rank)
             waiter = here.waits.frames[-1].call
-            for call in islice((call for call in here.unended() if call.state == WAITING), 3):
+            for call in islice((call for call in here.unended() if self._needs_a_slave(call)), 3):
                 why = self._shut_by(None, call)
                 keepers = [slave.rank for slave in self._slaves.values() if why is not None and slave.keeps_shut(why)]
                 yield _sentence(waiter, here.rank, call, why, keepers)

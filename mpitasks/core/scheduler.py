@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
-from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits
+from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits, top_of
 from .prices import Prices
 from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
@@ -152,6 +152,8 @@ class Scheduler:
         """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
         self._occupied: dict[Provided, dict[Rank, Slave]] = {}
         """Slaves that hold a resource with `max_holders`, or are about to, until they say that it is released."""
+        self._stuck: dict[Rank, Slave] = {}
+        """Slaves that are still in calls which were given up."""
         self._suspects = Suspects()
         self._owed: dict[Hashable, None] = {}
         """Resources to look at, since all their permitted holders may hold them and one of those is idle."""
@@ -263,6 +265,7 @@ class Scheduler:
         self._progress(slave, now)
         if slave.stuck in took:
             slave.stuck = None
+            del self._stuck[slave.rank]
             if slave.window:
                 self._progressed[slave.rank] = slave
             elif slave.queue is not None:
@@ -291,6 +294,7 @@ class Scheduler:
         call.state = ENDED
         self.unfinished -= 1
         slave.stuck, slave.before = call_id, None
+        self._stuck[rank] = slave
         self._suspects.acquitted(call)
         self._progressed.pop(rank, None)
         self._progress(slave, now)
@@ -360,6 +364,7 @@ class Scheduler:
             KeyError: There is no such slave; nothing was changed.
         """
         slave = self._slaves.pop(rank)
+        self._stuck.pop(rank, None)
         self._free_ended()
         calls, bottom = slave.calls(), slave.bottom
         if slave.queue is not None:
@@ -483,7 +488,8 @@ class Scheduler:
         if slave.waits is None or not slave.waits.frames or slave.waits.frames[-1].number != number or slave.window:
             return None
         slave.waits.proven = True
-        stuck = Proof(self._slaves, self._nesting, self._shut_by).of(slave)
+        withheld = {call.id for call in self._suspects.withheld()}
+        stuck = Proof(self._slaves, self._nesting, self._shut_by, withheld).of(slave)
         if stuck is not None:
             self._unproven(stuck.rank)
         return stuck
@@ -560,7 +566,7 @@ class Scheduler:
 
     def left_in_calls(self) -> list[tuple[Rank, CallId]]:
         """The slaves that are still in a call which was given up, and that call."""
-        return [(slave.rank, slave.stuck) for slave in self._slaves.values() if slave.stuck is not None]
+        return [(slave.rank, slave.stuck) for slave in self._stuck.values() if slave.stuck is not None]
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
@@ -588,6 +594,8 @@ class Scheduler:
             orders.extend(self._refills())
         if self._nesting.looking:
             orders.extend(self._fill_waits())
+        if (self._suspects.groups or self._suspects.on_trial) and not orders:
+            self._try_in_need(orders)
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
         if self._untimed:
@@ -918,8 +926,9 @@ class Scheduler:
             if most > 1:
                 most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
-        if self._suspects.on_trial:
-            calls = self._apart(calls, backlog)
+        if self._suspects.on_trial and (rest := calls[self._apart(calls) :]):
+            backlog.put_back(rest)
+            del calls[-len(rest) :]
         for call in calls:
             call.state = SENT
             call.attempt += 1
@@ -1085,13 +1094,40 @@ class Scheduler:
         on_trial = self._suspects.on_trial
         return backlog.age() in on_trial or not on_trial.keys().isdisjoint(slave.window)
 
-    def _apart(self, calls: list[Call], backlog: Backlog) -> list[Call]:
-        """Of the calls taken for a window, those that may be in one: a suspect is alone."""
+    def _try_in_need(self, orders: list[Order]) -> None:
+        """Nothing runs, so that nothing may ever end: let one suspect more go on, which could be what all slaves wait for.
+
+        Those on trial may have no slave that can run them: a slave with a call that waits runs descendants of that alone.
+        """
+        still = self._idle.count + len(self._nesting.free) + len(self._stuck)
+        if still < len(self._slaves) or any(one.waits is not None and one.waits.astray for one in self._nesting.free.values()):
+            return
+        slaves = self._slaves.values()
+        for call in sorted(self._suspects.withheld(), key=lambda one: -one.priority):
+            slave = next((one for one in slaves if self._may_run(one, call)), None)
+            if slave is None:
+                continue
+            self._suspects.try_now(call)
+            self._requeue([call])
+            if slave.rank in self._nesting.free:
+                self._nesting.looking[slave.rank] = call
+                orders.extend(self._fill_waits())
+            else:
+                self._assign_all(orders)
+            return
+
+    def _may_run(self, slave: Slave, call: Call) -> bool:
+        """Whether a slave without a window could run this."""
+        if slave.rank in self._nesting.free:
+            fits = call.nest is not None and call.nest.is_within(top_of(slave))
+        else:
+            fits = slave.queue is None and slave.stuck is None
+        return fits and self._shut_by(slave, call) is None
+
+    def _apart(self, calls: list[Call]) -> int:
+        """How many of the calls taken for a window may be in one: a suspect is alone."""
         on_trial = self._suspects.on_trial
-        most = next((place for place, call in enumerate(calls) if call.id in on_trial), len(calls)) or 1
-        if most < len(calls):
-            backlog.put_back(calls[most:])
-        return calls[:most]
+        return next((place for place, call in enumerate(calls) if call.id in on_trial), len(calls)) or 1
 
     def _given_up(self) -> list[Call]:
         """End the suspects that have too many strikes, those on trial too if they were not sent."""
@@ -1130,6 +1166,8 @@ class Scheduler:
         backlog = queue.levels[head.priority].backlogs[head.resource]
         most = self._window_size(queue, backlog)
         calls = nest.take(key, most if head.chunk else max(1, min(most, self._even(queue))))
+        if self._suspects.on_trial:
+            calls = self._apart_above(nest, calls)
         for call in calls:
             call.state = SENT
             call.attempt += 1
@@ -1146,6 +1184,14 @@ class Scheduler:
         decision = Decision(self._now, slave.rank, queue.name, head.resource, head.id, len(calls), NESTED, "")
         self.tally.decided(decision)
         return Send(slave.rank, calls, slave.waits.frames[-1].number)
+
+    def _apart_above(self, nest: Nest, calls: list[Call]) -> list[Call]:
+        """As `_apart`: which of these calls of that nest may be in one window; the others wait on."""
+        most = self._apart(calls)
+        for call in calls[most:]:
+            assert call.nest is not None  # noqa: S101  another one has submitted it
+            nest.offer(call, call.nest)
+        return calls[:most]
 
     def _pull(self, queue: Queue, calls: list[Call]) -> None:
         """Calls leave their backlogs out of turn."""

@@ -188,6 +188,114 @@ def test_a_lost_slave_gives_up_all_that_it_has() -> None:
     assert farm.decide() in ({1: ([parent.id], 0)}, {1: ([child.id], 0)})
 
 
+# ---------------------------------------------------------------- suspects that calls wait for
+
+
+def in_one_window(farm: Farm, name: str) -> None:
+    """Calls of that task, whose limit is one slave, travel together."""
+    farm.scheduler._queues[name].learn(0.0001)
+
+
+def test_the_last_slave_tries_suspects_on_top_of_what_waits_for_them() -> None:
+    """It is never idle: whoever waits there waits for just these."""
+    farm = Farm(2, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {2: ([1], 0)}
+    first, second = farm.submit("b", parent, 2), farm.submit("b", parent, 2)
+    assert farm.decide() == {1: ([2, 3], 0)}
+    farm.wait(parent, 5, rank=2)
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {2: ([2], 5)}
+    farm.finish(first, 2)
+    assert farm.decide() == {2: ([3], 5)}
+    farm.finish(second, 2)
+    farm.scheduler.call_goes_on(TWO, [], 0.0)
+    farm.finish(parent, 2)
+    assert farm.scheduler.unfinished == 0
+
+
+def test_a_suspect_that_nobody_can_run_keeps_no_other_waiting() -> None:
+    """The trial's places are full of main's calls, and every slave waits for suspects of its own."""
+    farm = Farm(4, a=None, c=1)
+    in_one_window(farm, "c")
+    one, other, foreign = farm.submit("a"), farm.submit("a"), farm.submit("a")
+    assert farm.decide() == {4: ([1], 0), 3: ([2], 0), 2: ([3], 0)}
+    mine, its = farm.submit("c", one, 4), farm.submit("c", other, 3)
+    assert farm.decide() == {1: ([4, 5], 0)}
+    farm.wait(one, 5, rank=4)
+    farm.wait(other, 6, rank=3)
+    farm.scheduler.slave_lost(TWO)
+    assert farm.decide() == {}
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {4: ([mine.id], 5)}
+    farm.finish(mine, 4)
+    assert farm.decide() == {3: ([its.id], 6)}
+    farm.finish(its, 3)
+    farm.scheduler.call_goes_on(Rank(3), [], 0.0)
+    farm.finish(other, 3)
+    assert farm.decide() == {3: ([foreign.id], 0)}
+
+
+def test_a_suspect_of_the_same_window_that_nobody_can_run_does_not_either() -> None:
+    """It is on trial, and waits for a slave."""
+    farm = Farm(3, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    farm.submit("a")
+    assert farm.decide() == {3: ([1], 0), 2: ([2], 0)}
+    foreign, child = farm.submit("b"), farm.submit("b", parent, 3)
+    assert farm.decide() == {1: ([3, 4], 0)}
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {}
+    farm.wait(parent, rank=3)
+    farm.scheduler.slave_lost(TWO)
+    assert farm.decide() == {3: ([child.id], 1)}
+    farm.finish(child, 3)
+    farm.scheduler.call_goes_on(Rank(3), [], 0.0)
+    farm.finish(parent, 3)
+    assert farm.decide() == {3: ([foreign.id], 0)}
+
+
+def test_a_suspect_is_alone_on_top_of_a_call_too() -> None:
+    """Others of the same call wait."""
+    farm = Farm(3, a=None, b=None)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {3: ([1], 0)}
+    first = farm.submit("b", parent, 3)
+    assert farm.decide() == {2: ([2], 0)}
+    farm.submit("a")
+    assert farm.decide() == {1: ([3], 0)}
+    farm.scheduler.slave_lost(TWO)
+    second, _ = farm.submit("b", parent, 3), farm.submit("b", parent, 3)
+    farm.wait(parent, rank=3)
+    assert farm.decide() == {3: ([first.id], 1)}
+    farm.finish(first, 3)
+    assert farm.decide() == {3: ([second.id], 1)}
+
+
+def test_a_wait_for_a_suspect_that_nobody_can_run_is_a_deadlock() -> None:
+    """The child is to end as a call of main's does, which the only slave can't run while its own call waits."""
+    farm = Farm(2, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {2: ([1], 0)}
+    for _ in range(2):
+        farm.submit("b")
+    assert farm.decide() == {1: ([2, 3], 0)}
+    other = farm.scheduler.sent()[1][1]
+    child = Call(CallId(9), "b")
+    farm.scheduler.nested(child, parent, TWO)
+    farm.scheduler.joined(child, other)
+    farm.wait(parent, 5, rank=2)
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {}
+    stuck = farm.scheduler.still_waits(TWO, 5)
+    assert stuck is not None
+    assert stuck.call is parent
+
+
 # ---------------------------------------------------------------- ancestors
 
 
