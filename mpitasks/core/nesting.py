@@ -151,10 +151,12 @@ class Frame(NamedTuple):
 class Waits:
     """What a slave has under the call that it runs."""
 
-    __slots__ = ("astray", "frames", "levels", "pinned", "proven")
+    __slots__ = ("astray", "buried", "frames", "levels", "pinned", "proven")
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.buried = 0
+        """How many of these, from the lowest on, were given up: what runs on top of them can't be interrupted."""
         self.levels: dict[Queue, int] = {}
         """How many frames are of each queue: a limit counts slaves, so it counts this one once."""
         self.pinned: dict[Hashable, int] = {}
@@ -175,6 +177,7 @@ class Waits:
     def pop(self) -> Frame:
         """The top one goes on."""
         frame = self.frames.pop()
+        self.buried = min(self.buried, len(self.frames))
         for counts, keys in ((self.levels, [frame.queue]), (self.pinned, chain_of(frame.resource))):
             for key in keys:
                 counts[key] -= 1  # type: ignore[index]  # each in the keys of its own
@@ -182,6 +185,24 @@ class Waits:
                     del counts[key]  # type: ignore[arg-type]  # as above
         self.proven = False
         return frame
+
+    @property
+    def is_buried(self) -> bool:
+        """Whether the top one waits in vain: it was given up."""
+        return 0 < self.buried == len(self.frames)
+
+    def calls(self) -> list[Call]:
+        """Those that wait, the lowest first, but for those that were given up."""
+        return [frame.call for frame in self.frames[self.buried :]]
+
+    def bury(self) -> list[Call]:
+        """All of them are given up. Which were not before, the top one first."""
+        calls = self.calls()[::-1]
+        self.buried = len(self.frames)
+        for call in calls:
+            if call.nest is not None:
+                call.nest.slave = None
+        return calls
 
 
 class Nesting:
@@ -337,7 +358,7 @@ class Proof:
 
     def _only_waits(self, slave: Slave) -> bool:
         waits = slave.waits
-        if waits is None or not waits.frames or slave.window or slave.stuck is not None:
+        if waits is None or not waits.frames or slave.window or slave.stuck:
             return False
         return waits.proven and not waits.astray
 

@@ -311,14 +311,12 @@ class Slave:
         above, level, frame = self._above, self._level, sys._getframe()
         self._above, began = 0.0, perf_counter()
         self._keeper.on_top()
-        watched = self._runner.alarm.suspend()
         try:
-            with one_level_deeper(frame, level):
+            with self._runner.alarm.on_top(), one_level_deeper(frame, level):
                 self._level = frame
                 self._run_next()
         finally:
             self._level = level
-            self._runner.alarm.go_on(watched)
             self._keeper.below()
             self._above = above + perf_counter() - began
         return True
@@ -364,6 +362,7 @@ class Slave:
         self._given_up = watched
         told = (STUCK, *self._runner.given_up(watched))
         with self.wire:
+            self._report()  # or the master could not tell which of those on top of a call that waits it is
             unbegun = self.unbegun()
             if unbegun:
                 self._send_report([], unbegun)

@@ -332,7 +332,7 @@ def test_a_stack_that_is_found_meanwhile_is_not_forgotten(monkeypatch: pytest.Mo
     """A thread finds it, just as another slave begins what has a limit: it is looked at all the same, and at once."""
     watch = overdue.Overdue(())
     watch.limited(Rank(1), Limit(CallId(1), "a", 1, LONG, "a call of 'a'"), 0.0)
-    begun = watch._begun[Rank(1)]
+    (begun,) = watch._begun[Rank(1)]
 
     def at_the_same_time(*values: float) -> float:
         least = min(*values)
