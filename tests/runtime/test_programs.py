@@ -52,7 +52,7 @@ def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False) -> None
 
     @settings(
         max_examples=programs, deadline=None, derandomize=not chance, database=None, verbosity=Verbosity.quiet,
-        report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
     @given(PROGRAMS)
     def test(program: Program) -> None:
