@@ -7,6 +7,7 @@ from . import guard
 from .callables import submit
 from .context import Context, current
 from .errors import (
+    Deadlock,
     DependencyFailed,
     Drained,
     DuplicateTask,
@@ -42,6 +43,7 @@ from .version import __version__
 
 __all__ = [
     "Context",
+    "Deadlock",
     "DependencyFailed",
     "Done",
     "Drained",

@@ -31,7 +31,7 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
 
     Raises:
         EncodeError: The callable or an argument can't be pickled.
-        NotRunning: There is no farm here: this is not main.
+        NotRunning: There is no farm here: this is neither main nor a task.
         TypeError: `fn` can't be called.
     """
     if not callable(fn):

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import NotRunning
-from .ids import MASTER, Rank
+from .ids import MASTER, CallId, Rank
 from .retries import RetryAsked
+
+if TYPE_CHECKING:
+    from .farm import Farm
+
+_NO_CALL = CallId(0)
 
 
 def _never() -> bool:
@@ -19,9 +24,17 @@ def _never() -> bool:
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
-    __slots__ = ("_resources", "_stopping", "attempt", "rank", "task_name")
+    __slots__ = ("_call", "_counts", "_farm", "_resources", "_stopping", "attempt", "rank", "task_name")
 
-    def __init__(self, task_name: str, rank: Rank = MASTER, attempt: int = 1, stopping: Callable[[], bool] = _never) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  one for each call, where keywords cost
+        self,
+        task_name: str,
+        rank: Rank = MASTER,
+        attempt: int = 1,
+        stopping: Callable[[], bool] = _never,
+        call: CallId = _NO_CALL,
+        farm: Farm | None = None,
+    ) -> None:
         self.task_name = task_name
         """Name of the task."""
         self.rank: int = rank
@@ -29,6 +42,11 @@ class Context:
         self.attempt = attempt
         """1 for the first time the call runs."""
         self._stopping = stopping
+        self._call = call
+        self._farm = farm
+        """What runs the calls that this one submits; None: it can submit none."""
+        self._counts: dict[bytes, int] | None = None
+        """How many calls it has submitted of each that are equal, where they are told from each other."""
         self._resources: dict[str, Any] = {}
         """What the providers yielded that this call needs, by name."""
 
@@ -82,8 +100,9 @@ def here(task_name: str) -> Context:
     outer = _current.get()
     if outer is None:
         return Context(task_name)
-    context = Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop)
-    context._resources = outer._resources
+    context = Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
+    outer._counts = {} if outer._counts is None else outer._counts
+    context._resources, context._counts = outer._resources, outer._counts
     return context
 
 

@@ -19,6 +19,7 @@
     ├── SlaveNotReady       classic: a slave was asked for what it can't  (also RuntimeError)
     ├── TaskCrashed         the process of an isolated call ended
     ├── TaskTimeout         a call took longer than its timeout=           (also TimeoutError)
+    ├── Deadlock            a call waits for calls that can't run           (also RuntimeError)
     ├── DependencyFailed    a future given as argument failed; see __cause__
     └── ResultTimeout       result(timeout=) ran out                       (also TimeoutError)
 
@@ -155,6 +156,10 @@ class TaskTimeout(MpiTasksError, TimeoutError):
         super().__init__(message)
         self.seconds = seconds
         self.stack = stack
+
+
+class Deadlock(MpiTasksError, RuntimeError):
+    """A call waits for other calls, and none of them can ever run: what they need is kept by calls that wait too."""
 
 
 class DependencyFailed(MpiTasksError):

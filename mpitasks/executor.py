@@ -27,8 +27,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from .callables import name_of
+from .context import inside_a_call
 from .core.calls import PLAIN
-from .errors import Drained, FarmBroken, InitializerFailed, ResultTimeout, Terminated
+from .errors import Drained, FarmBroken, InitializerFailed, NotRunning, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
 from .options import Plan, Setup
@@ -74,6 +75,7 @@ class Executor(concurrent.futures.Executor):
         *,
         max_tasks_per_child: None = None,
     ) -> None:
+        _refuse_in_a_call()
         self._farm = running("mpitasks", "Executor()")
         _refuse_process_options(mp_context, max_tasks_per_child)
         self._limit = None if max_workers is None else _checked_limit(max_workers)
@@ -177,6 +179,7 @@ class Executor(concurrent.futures.Executor):
 
     def _sender(self, fn: Callable[..., Any], *, chunk: int = 0) -> _Send:
         """What submits a call of `fn`, given the arguments."""
+        _refuse_in_a_call()
         running("mpitasks.Executor", "submit()")
         if isinstance(fn, Task):
             changed = fn.options()
@@ -338,6 +341,12 @@ def _failure_of(future: Any) -> BaseException | None:  # noqa: ANN401  ours; cal
 
 
 # ---------------------------------------------------------------- checks
+
+
+def _refuse_in_a_call() -> None:
+    if inside_a_call():
+        msg = "mpitasks.Executor was used inside a task, and belongs to main(); in a task, use f.delay() or mpitasks.submit()"
+        raise NotRunning(msg)
 
 
 def _refuse_process_options(mp_context: object, max_tasks_per_child: object) -> None:

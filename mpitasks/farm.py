@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .context import inside_a_call
+from .context import current, inside_a_call
 from .errors import NotRunning
 
 if TYPE_CHECKING:
@@ -80,19 +80,30 @@ def is_running() -> bool:
     return bool(_bound)
 
 
+def is_late() -> bool:
+    """Whether what is made now is on this rank alone: the farm runs already, and the other ranks are past this line."""
+    return is_running() or inside_a_call()
+
+
 def running(name: str, what: str) -> Farm:
-    """The running farm.
+    """The running farm; inside a call, what runs the calls that this one submits.
 
     Args:
         name: Of what the user called, for the error: "simulate".
         what: How the user called it: "delay()".
 
     Raises:
-        NotRunning: There is none, or this is the inside of a call.
+        NotRunning: There is none, or this is the inside of a call that can submit none.
     """
     if inside_a_call():
-        msg = f"{name}.{what} was called inside a task: only main() can submit calls; return what it needs, and submit there"
-        raise NotRunning(msg)
+        farm = current()._farm
+        if farm is None:
+            msg = (
+                f"{name}.{what} was called where calls can't submit calls: in an isolated call, or in a provider; "
+                f"return what it needs, and submit that in main() or in a call that is not isolated"
+            )
+            raise NotRunning(msg)
+        return farm
     try:
         return _bound[0]
     except IndexError:

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from . import registry
 from .context import Context, here, late
 from .core.calls import PLAIN
-from .farm import Farm, is_running, running
+from .farm import Farm, is_late, running
 from .futures import Future, Futures
 from .options import (
     CallOptions,
@@ -57,7 +57,7 @@ class Task(Generic[P, R_co]):
         self._identify = identify
         self._parameters = _parameters_of(fn, bind=bind)
         # What is made while the farm runs is on this rank only, and travels.
-        self._plan = replace(plan, signature=self._parameters, function=late(fn, bind=bind) if is_running() else None)
+        self._plan = replace(plan, signature=self._parameters, function=late(fn, bind=bind) if is_late() else None)
         self._check = _compiled(self._parameters)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -77,7 +77,7 @@ class Task(Generic[P, R_co]):
         Raises:
             TypeError: The function can't be called like this.
             EncodeError: An argument can't be pickled.
-            NotRunning: There is no farm here: this is not main.
+            NotRunning: There is no farm here: this is neither main nor a task.
         """
         return self._submit(running(self.name, "delay()"), args, kwargs)
 

@@ -27,7 +27,19 @@ FOR_ALL = {"errors", "ids", "output", "version"}
 
 CORE = {
     f"core.{name}"
-    for name in ("backlog", "calls", "prices", "ranking", "scheduler", "slaves", "spread", "suspects", "tally", "why")
+    for name in (
+        "backlog",
+        "calls",
+        "nesting",
+        "prices",
+        "ranking",
+        "scheduler",
+        "slaves",
+        "spread",
+        "suspects",
+        "tally",
+        "why",
+    )
 }
 RUNTIME = {name for name in modules() if name.startswith("runtime.")}
 FOR_RUNTIME = (
@@ -60,9 +72,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     # The scheduler knows nothing of the rest.
     "core": set(),
-    "core.calls": set(),
+    "core.calls": {"core.nesting"},
     "core.backlog": {"core.calls"},
-    "core.slaves": {"core.calls", "core.backlog"},
+    "core.nesting": {"core.backlog", "core.calls", "core.slaves"},
+    "core.slaves": {"core.calls", "core.backlog", "core.nesting"},
     "core.prices": {"core.calls"},
     "core.ranking": {"core.backlog"},
     "core.spread": set(),
@@ -88,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.book": {"journal.frames", "journal.identity", "journal.lock", "journal.records", "transport.wire"},
     "journal.listing": {"journal.frames", "journal.records"},
     # What users type. It reaches the running farm by the protocol in `farm` alone.
-    "context": {"retries"},
+    "context": {"farm", "retries"},
     "retries": set(),
     "options": {"core.calls", "futures", "resources", "retries"},
     "farm": {"context", "futures", "observe.counts", "options"},
@@ -98,13 +111,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": {"futures", "farm"},
     "tasks": {"core.calls", "registry", "options", "futures", "farm", "context", "stream"},
     "callables": {"core.calls", "options", "futures", "farm", "tasks"},
-    "executor": {"core.calls", "options", "futures", "farm", "tasks", "callables"},
+    "executor": {"context", "core.calls", "options", "futures", "farm", "tasks", "callables"},
     # What can be seen.
     "observe": set(),
     "observe.counts": {"core.calls", "core.scheduler", "core.tally"},
     # The two loops.
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
+    "runtime.children": FOR_RUNTIME - {"runtime.children"} | {"farm"},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
     "runtime.slave": FOR_RUNTIME - {"runtime.slave"} | {"isolation.handle"},
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
@@ -121,6 +135,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation.child": {
         *("isolation.line", "isolation.messages", "isolation.page", "isolation.segments", "isolation.system"),
         *(
+            "futures",
             "retries",
             "runtime.logs",
             "runtime.messages",
@@ -242,6 +257,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 FOR_TYPES_ALONE = {
+    ("isolation.child", "futures"),
+    ("context", "farm"),
+    ("core.calls", "core.nesting"),
+    ("core.nesting", "core.backlog"),
+    ("core.nesting", "core.slaves"),
     ("farm", "futures"),
     ("farm", "observe.counts"),
     ("farm", "options"),

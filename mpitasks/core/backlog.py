@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heappop, heappush
 from itertools import chain
 from operator import neg
@@ -28,7 +28,7 @@ from .calls import PLAIN, WAITING, Call, Provided, gate_of
 class Backlog:
     """The waiting calls of one level that need the same resource, oldest first."""
 
-    __slots__ = ("_costly", "alarm", "calls", "count", "extra", "gate", "level", "overdue", "resource", "since")
+    __slots__ = ("_costly", "_pulled", "alarm", "calls", "count", "extra", "gate", "level", "overdue", "resource", "since")
 
     def __init__(self, level: Level, resource: Hashable) -> None:
         self.level = level
@@ -37,6 +37,8 @@ class Backlog:
         self.calls: deque[Call] = deque()
         self._costly: list[tuple[float, CallId, Call]] = []
         """Calls with a cost, which go before all others, the highest first; a heap."""
+        self._pulled: set[CallId] | None = None
+        """Calls that were taken out of their turn: they stay where they stand until they come up, or come back."""
         self.count = 0
         """Calls that still wait; cancelled ones stay in `calls` until they come up."""
         self.since = 0.0
@@ -55,6 +57,9 @@ class Backlog:
     def add(self, call: Call) -> bool:
         """Take a call in. Whether it is the next one now."""
         self.counted(1)
+        if self._pulled and call.id in self._pulled:
+            self._pulled.remove(call.id)
+            return self.head() is call
         if call.cost:
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
@@ -66,12 +71,12 @@ class Backlog:
         while self._costly:
             if self._costly[0][2].state == WAITING:
                 return self._costly[0][2]
-            heappop(self._costly)
+            self._gone(heappop(self._costly)[2])
         calls = self.calls
         while calls:
             if calls[0].state == WAITING:
                 return calls[0]
-            calls.popleft()
+            self._gone(calls.popleft())
         return None
 
     def take(self, most: int, most_bytes: int) -> list[Call]:
@@ -92,17 +97,36 @@ class Backlog:
             if call.state == WAITING:
                 taken.append(call)
                 size += call.size
+            elif self._pulled:
+                self._gone(call)
         while calls and len(taken) < most and size < most_bytes:
             call = calls.popleft()
             if call.state == WAITING:
                 taken.append(call)
                 size += call.size
+            elif self._pulled:
+                self._gone(call)
         self.counted(-len(taken))
         return taken
+
+    def pull(self, calls: Iterable[Call]) -> None:
+        """These calls go out of their turn; they wait no longer."""
+        self._pulled = self._pulled or set()
+        for call in calls:
+            self.counted(-1)
+            self._pulled.add(call.id)
+
+    def _gone(self, call: Call) -> None:
+        """A call that waits no longer has come up."""
+        if self._pulled:
+            self._pulled.discard(call.id)
 
     def put_back(self, calls: list[Call]) -> None:
         """Take calls in again, each at its place."""
         self.counted(len(calls))
+        if self._pulled:
+            came, calls = calls, [call for call in calls if call.id not in self._pulled]
+            self._pulled.difference_update(call.id for call in came)
         back = [call for call in calls if not call.cost]
         for call in calls:
             if call.cost:
@@ -131,6 +155,7 @@ class Backlog:
         """Forget what is left: calls that have ended."""
         self.calls.clear()
         self._costly.clear()
+        self._pulled = None
 
     def counted(self, more: int) -> None:
         """So many calls wait more here than before."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..ids import CallId
+
+if TYPE_CHECKING:
+    from .nesting import Nest
 
 
 class _Plain:
@@ -119,6 +122,7 @@ class Call:
         "cost",
         "dependents",
         "id",
+        "nest",
         "priority",
         "queue",
         "resource",
@@ -155,6 +159,9 @@ class Call:
         """Dependencies that have not ended."""
         self.dependents: list[Call] | None = None
         """Calls that wait for this one; no list until there is one: a list costs 56 bytes a call."""
+
+        self.nest: Nest | None = None
+        """Its place among calls that submit calls, if it submits some or was submitted by another."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} of {self.queue}, {State(self.state).name.lower()}>"

@@ -23,12 +23,13 @@ from typing import NamedTuple
 from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
+from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits
 from .prices import Prices
 from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
 from .spread import Load, spread
 from .suspects import Suspects
-from .tally import DUPLICATED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
+from .tally import DUPLICATED, NESTED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
 from .why import State
 
 
@@ -68,6 +69,8 @@ class Send(NamedTuple):
 
     rank: Rank
     calls: list[Call]
+    above: int = 0
+    """Number of the wait during which they are to be run, on top of the call that waits; 0: none waits."""
 
 
 class TakeBack(NamedTuple):
@@ -156,8 +159,8 @@ class Scheduler:
         """When to look again whether further slaves should acquire what others hold; infinity: nobody waits for that."""
         self._credit = 0
         """Slaves and resources that may be looked at before that time."""
-        self._now = self._virtual = 0.0
-        """The latter: `Queue.served` of the queue chosen last: where a queue with new demand starts."""
+        self._now, self._virtual, self._nesting = 0.0, 0.0, Nesting()
+        """The second: `Queue.served` of the queue chosen last: where a queue with new demand starts."""
 
     # ---------------------------------------------------------------- what happened
 
@@ -339,14 +342,11 @@ class Scheduler:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
-        calls = {call_id: slave.window[call_id] for call_id in call_ids}
         self._free_ended()
+        self._take_from(slave, call_ids)
+        self._settle_waits(slave)
         slave.asked_back = False
-        for call_id, call in calls.items():
-            del slave.window[call_id]
-            call.attempt -= 1
         self._progress(slave, now)
-        self._requeue(list(calls.values()))
         if not slave.window and slave.queue is not None and slave.stuck is None:
             self._freed(slave)
 
@@ -361,24 +361,136 @@ class Scheduler:
         """
         slave = self._slaves.pop(rank)
         self._free_ended()
-        calls = list(slave.window.values())
-        if slave.queue is None:
-            self._idle.remove(slave)
-        else:
-            self._left(slave.queue)
+        calls, bottom = slave.calls(), slave.bottom
+        if slave.queue is not None:
+            self._left_by(slave, slave.queue)
             self._shallow(slave)
             self._progressed.pop(rank, None)
+        if slave.waits is not None:
+            self._unwind(slave, slave.waits)
+        elif slave.queue is None:
+            self._idle.remove(slave)
         for resource in list(slave.holds):
             self._drop(slave, resource)
         for provided in list(slave.occupies):
             self._vacate(slave, provided)
         for call in calls:
             call.state = BLOCKED
-        if len(calls) == 1 or self._rules.strikes == 1:
-            for call in calls:
+        # What waits has not killed it, but what it has submitted may have: they all stand for the lowest.
+        alone = [bottom] if bottom is not None else calls if len(calls) == 1 else []
+        if alone or self._rules.strikes == 1:
+            for call in alone or calls:
                 self._suspects.strikes[call.id] = self._suspects.strikes.get(call.id, 0) + 1
         self._suspects.add(calls)
         return Lost(calls, self._given_up())
+
+    # ---------------------------------------------------------------- what happened to calls that submit calls
+
+    def nested(self, call: Call, parent: Call | None, rank: Rank) -> None:
+        """A call on that slave is about to submit another: tell this before it is `submitted`.
+
+        Args:
+            call: What it submits.
+            parent: Who does; None: a thread of one that has ended.
+            rank: Of the slave.
+        """
+        if parent is not None and parent.nest is None:
+            parent.nest = Nest(None)
+        call.nest = Nest(None if parent is None else parent.nest)
+        slave = self._slaves.get(rank)
+        if slave is not None:
+            slave.submits(call)
+
+    def joined(self, call: Call, other: Call) -> None:
+        """A call is to end by the outcome of another one; it runs no longer, or never will."""
+        call.nest = call.nest or Nest(None)
+        call.nest.joins = other
+
+    def join_ended(self, call: Call) -> bool:
+        """What a postponed call was to end with has ended. Whether that call still waited for it."""
+        if call.nest is not None:
+            call.nest.joins = None
+        if call.state != BLOCKED:
+            return False
+        call.state = ENDED
+        self.unfinished -= 1
+        return True
+
+    def call_waits(self, rank: Rank, call_id: CallId, number: int, given_back: Sequence[CallId], now: float) -> None:
+        """A call waits for what it has submitted; its slave has not begun what came behind it, and won't.
+
+        Args:
+            rank: Of the slave.
+            call_id: What waits.
+            number: Of the wait, of which the slave counts its own.
+            given_back: What the slave has had behind it. What it was sent since, it will give back.
+            now: The time.
+
+        Raises:
+            KeyError: That slave has no such calls; nothing was changed.
+        """
+        slave = self._slaves[rank]
+        self._free_ended()
+        call, _ = slave.window[call_id], [slave.was_sent(each) for each in given_back]
+        assert slave.queue is not None  # noqa: S101  it has a window
+        waits = slave.waits = slave.waits or Waits()
+        del slave.window[call_id]
+        self._take_from(slave, given_back)
+        self._shallow(slave)
+        self._progressed.pop(rank, None)
+        waits.astray.update(slave.window)
+        waits.push(Frame(call, number, slave.queue, slave.resource, slave.taking, slave.first))
+        call.nest = call.nest or Nest(None)
+        call.nest.slave = slave
+        slave.window, slave.queue, slave.resource = {}, None, PLAIN
+        slave.before, slave.taking, slave.first, slave.deep = None, False, None, {}
+        slave.progress_at = self._now = now
+        self._nesting.waits(slave)
+
+    def call_goes_on(self, rank: Rank, given_back: Sequence[CallId], now: float) -> None:
+        """The call that waits on top there goes on; what its slave had to run meanwhile and has not begun, it won't.
+
+        Raises:
+            KeyError: Nothing waits there, or it has no such calls; nothing was changed.
+        """
+        slave = self._slaves[rank]
+        self._free_ended()
+        _ = [slave.was_sent(each) for each in given_back]
+        if slave.waits is None or not slave.waits.frames:
+            raise KeyError(rank)
+        self._take_from(slave, given_back)
+        self._shallow(slave)
+        slave.waits.astray.update(slave.window)
+        self._progressed.pop(rank, None)
+        if slave.queue is not None:
+            self._left_by(slave, slave.queue)
+        call, _, slave.queue, slave.resource, slave.taking, slave.first = slave.waits.pop()
+        slave.window, slave.before = {call.id: call}, None
+        assert call.nest is not None  # noqa: S101  it waited
+        call.nest.slave = None
+        self._nesting.goes_on(slave)
+        self._progress(slave, now)
+        self._settle_waits(slave)
+
+    def still_waits(self, rank: Rank, number: int) -> Stuck | None:
+        """A slave has waited for a while, and nothing but other calls can end that; nothing is on its way there.
+
+        Returns:
+            The call that must be told, if this wait can never end.
+        """
+        slave = self._slaves[rank]
+        self._free_ended()
+        if slave.waits is None or not slave.waits.frames or slave.waits.frames[-1].number != number or slave.window:
+            return None
+        slave.waits.proven = True
+        stuck = Proof(self._slaves, self._nesting, self._shut_by).of(slave)
+        if stuck is not None:
+            self._unproven(stuck.rank)
+        return stuck
+
+    def answered(self, rank: Rank) -> None:
+        """Something is on its way to that slave which may end a wait."""
+        self._unproven(rank)
 
     def resources_held(
         self, rank: Rank, held: Iterable[Provided], acquired: Iterable[tuple[Provided, float]], now: float
@@ -417,6 +529,14 @@ class Scheduler:
         self.prices.calls.update({name: queue.mean for name, queue in self._queues.items() if queue.mean is not None})
         return self.prices
 
+    def call_on(self, rank: Rank, call_id: CallId) -> Call | None:
+        """The call of that number which that slave has begun, if it has."""
+        slave = self._slaves.get(rank)
+        if slave is None or call_id in slave.window or slave.waits is None:
+            return None if slave is None else slave.window.get(call_id)
+        frames = reversed(slave.waits.frames)  # the top one, but for threads of those below
+        return next((frame.call for frame in frames if frame.call.id == call_id), None)
+
     def looks(self) -> Looks:
         """What queues, slaves and resources look like now."""
         self._free_ended()
@@ -444,11 +564,11 @@ class Scheduler:
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
-        return [(slave.rank, call) for slave in self._slaves.values() for call in slave.window.values()]
+        return [(slave.rank, call) for slave in self._slaves.values() for call in slave.calls()]
 
     # ---------------------------------------------------------------- what to do now
 
-    def decide(self, now: float) -> list[Order]:
+    def decide(self, now: float) -> list[Order]:  # noqa: C901  one question after the other
         """Hand waiting calls to slaves. Call it after every batch of events, and at `deadline()`."""
         self._now = now
         for backlog in self._untimed:
@@ -466,6 +586,8 @@ class Scheduler:
                 self._review(orders)
         if self._progressed:
             orders.extend(self._refills())
+        if self._nesting.looking:
+            orders.extend(self._fill_waits())
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
         if self._untimed:
@@ -862,7 +984,7 @@ class Scheduler:
         progressed, self._progressed = self._progressed, {}
         for slave in progressed.values():
             queue = slave.queue
-            if queue is None or slave.asked_back or not queue.waiting:
+            if queue is None or slave.asked_back or not queue.waiting or slave.waits is not None:
                 continue
             backlog = self._continues(slave, queue)
             if backlog is not None:
@@ -980,11 +1102,100 @@ class Scheduler:
             self.cancelled(call)
         return ended
 
+    # ---------------------------------------------------------------- on top of calls that wait
+
+    def _fill_waits(self) -> Iterator[Send]:
+        """Give slaves whose top call waits something to run meanwhile that descends from it."""
+        for rank in list(self._nesting.looking):
+            slave = self._slaves[rank]
+            found = self._nesting.next_for(slave, self._shut_by)
+            if found is not None:
+                yield self._grant_above(slave, *found)
+
+    def _shut_by(self, slave: Slave | None, call: Call) -> Hashable:
+        """What keeps that slave from running a call, or any slave: its queue is full, or a resource exhausted; else None."""
+        queue = self._queues[call.queue]
+        if queue.is_full and (slave is None or not slave.is_above(queue)):
+            return queue
+        if isinstance(call.resource, Provided):
+            for one in chain_of(call.resource):
+                if self._is_exhausted(one) and (slave is None or one not in slave.occupies):
+                    return one
+        return None
+
+    def _grant_above(self, slave: Slave, nest: Nest, key: tuple[str, Hashable]) -> Send:
+        """Fill the window of a slave with children of that nest, on top of the call that waits there."""
+        head, queue = nest.first(key), self._queues[key[0]]
+        assert head is not None and slave.waits is not None  # noqa: S101, PT018  callers have found it
+        backlog = queue.levels[head.priority].backlogs[head.resource]
+        most = self._window_size(queue, backlog)
+        calls = nest.take(key, most if head.chunk else max(1, min(most, self._even(queue))))
+        for call in calls:
+            call.state = SENT
+            call.attempt += 1
+            slave.window[call.id] = call
+        self._pull(queue, calls)
+        if not slave.is_above(queue):
+            queue.running += 1
+        slave.queue, slave.resource = queue, head.resource
+        slave.deep = (self._deep if head.resource is PLAIN else self._deep_held).setdefault(queue, {})
+        if head.resource is not PLAIN:
+            self._take_up(slave, head.resource)
+        self._nesting.goes_on(slave)
+        self._progress(slave, self._now)
+        decision = Decision(self._now, slave.rank, queue.name, head.resource, head.id, len(calls), NESTED, "")
+        self.tally.decided(decision)
+        return Send(slave.rank, calls, slave.waits.frames[-1].number)
+
+    def _pull(self, queue: Queue, calls: list[Call]) -> None:
+        """Calls leave their backlogs out of turn."""
+        for call in calls:
+            backlog = queue.levels[call.priority].backlogs[call.resource]
+            was_next = bool(backlog.calls) and backlog.calls[0] is call
+            backlog.pull([call])
+            if was_next or not backlog.count or call.cost:
+                self._settle(backlog)
+
+    def _take_from(self, slave: Slave, call_ids: Iterable[CallId]) -> None:
+        """A slave has not begun these calls, and won't: they wait again."""
+        calls = {call_id: slave.was_sent(call_id) for call_id in call_ids}
+        for call_id, call in calls.items():
+            slave.forget(call_id)
+            call.attempt -= 1
+        self._requeue(list(calls.values()))
+
+    @staticmethod
+    def _settle_waits(slave: Slave) -> None:
+        """Where nothing waits any more, a slave is as every other."""
+        if slave.waits is not None and not slave.waits.frames and not slave.waits.astray:
+            slave.waits = None
+
+    def _unproven(self, rank: Rank) -> None:
+        slave = self._slaves.get(rank)
+        if slave is not None and slave.waits is not None:
+            slave.waits.proven = False
+
+    def _left_by(self, slave: Slave, queue: Queue) -> None:
+        """A slave runs a task no longer, unless a call of that waits on it."""
+        if not slave.is_above(queue):
+            self._left(queue)
+
+    def _unwind(self, slave: Slave, waits: Waits) -> None:
+        """A slave is gone on which calls wait."""
+        self._nesting.goes_on(slave)
+        while waits.frames:
+            frame = waits.pop()
+            assert frame.call.nest is not None  # noqa: S101  it waited
+            frame.call.nest.slave = None
+            self._left_by(slave, frame.queue)
+
     # ---------------------------------------------------------------- bookkeeping
 
     def _enqueue(self, call: Call) -> None:
         """A call may run: it waits in its queue."""
         call.state = WAITING
+        if call.nest is not None:
+            self._nesting.offer(call, call.nest)
         backlog = self._backlog_of(call)
         if backlog.add(call):
             if backlog.count > 1:  # a costly call overtakes, but all have waited since before
@@ -997,6 +1208,8 @@ class Scheduler:
         together: dict[Backlog, list[Call]] = {}
         for call in calls:
             call.state = WAITING
+            if call.nest is not None:
+                self._nesting.offer(call, call.nest)
             together.setdefault(self._backlog_of(call), []).append(call)
         for backlog, some in together.items():
             head = backlog.head()
@@ -1147,7 +1360,8 @@ class Scheduler:
         if self._ended is not None:
             self._free_ended()
         # Among other idle slaves, or where nothing waits, none simply goes on.
-        if self._idle.count or not queue.waiting or slave.before is not None or slave.occupies or queue.owed:
+        alone = not self._idle.count and queue.waiting and slave.waits is None and not self._nesting.shut
+        if not alone or slave.before is not None or slave.occupies or queue.owed:
             self._freed(slave)
         else:
             self._progressed.pop(slave.rank, None)
@@ -1162,13 +1376,16 @@ class Scheduler:
     def _freed(self, slave: Slave) -> None:
         """A slave has nothing left to do."""
         assert slave.queue is not None  # noqa: S101  callers check
-        self._left(slave.queue)
+        self._left_by(slave, slave.queue) if slave.waits is not None else self._left(slave.queue)
         slave.queue = None
         self._progressed.pop(slave.rank, None)
         if slave.before is not None:
             self._undo(slave, slave.before)
         slave.taking = False
-        self._is_idle(slave)
+        if slave.waits is not None and slave.waits.frames:
+            self._nesting.waits(slave)
+        else:
+            self._is_idle(slave)
 
     def _left(self, queue: Queue) -> None:
         """A slave more may run that task."""
@@ -1177,6 +1394,8 @@ class Scheduler:
         if queue.owed:
             self._owed.update(queue.owed)
             queue.owed.clear()
+        if self._nesting.shut:
+            self._nesting.opened(queue)
 
     def _is_idle(self, slave: Slave) -> None:
         """A slave may take calls; some may have waited for it."""
@@ -1237,8 +1456,13 @@ class Scheduler:
             else:
                 self._hold(slave, one)
             self._occupy(slave, one)
-        for one in surplus(slave.holds, self._rules.keep):
+        for one in self._surplus(slave, slave.holds):
             self._drop(slave, one)
+
+    def _surplus(self, slave: Slave, held: Iterable[Hashable]) -> list[Hashable]:
+        """What a slave drops of what it would hold: never what a call uses that waits there."""
+        gone = surplus(held, self._rules.keep)
+        return gone if slave.waits is None else [one for one in gone if one not in slave.waits.pinned]
 
     def _undo(self, slave: Slave, before: tuple[dict[Hashable, None], dict[Provided, None]]) -> None:
         """A slave gave back all of its window, of which it began nothing: it holds what it held before."""
@@ -1284,6 +1508,8 @@ class Scheduler:
         if not occupied:
             del self._occupied[resource]
         self._offer(resource)
+        if self._nesting.shut:
+            self._nesting.opened(resource)
 
     def _offer(self, resource: Hashable) -> None:
         """Further slaves may take the calls that need this."""
@@ -1315,7 +1541,7 @@ class Scheduler:
             slave.taking = slave.resource not in slave.before[0]
         window = dict.fromkeys(chain_of(slave.resource)) if slave.window or slave.stuck is not None else {}
         now = {one: None for one in {**_plain_ids(slave.holds), **said} if one not in window} | window
-        for one in surplus(now, self._rules.keep) if window else ():
+        for one in self._surplus(slave, now) if window else ():
             del now[one]
         self._holds_now(slave, now)
         self._occupies_now(slave, {**said, **window})

@@ -8,7 +8,8 @@ from math import inf
 
 from ..ids import CallId, Rank
 from .backlog import Queue
-from .calls import Call, Provided
+from .calls import ENDED, Call, Provided
+from .nesting import Waits
 
 
 class Slave:
@@ -21,14 +22,17 @@ class Slave:
         "deep",
         "first",
         "holds",
+        "most_submitted",
         "occupies",
         "progress_at",
         "queue",
         "rank",
         "resource",
         "stuck",
+        "submitted",
         "taking",
         "took_up_at",
+        "waits",
         "window",
     )
 
@@ -62,6 +66,58 @@ class Slave:
         """When it last took calls or gave an outcome."""
         self.asked_back = False
         """It was asked to give back what it has not begun, and has not answered."""
+        self.waits: Waits | None = None
+        """Calls of it that wait for others, and what goes with them; None while there are none."""
+        self.submitted: list[Call] = []
+        """Calls that its calls have submitted; some may have ended."""
+        self.most_submitted = 64
+
+    def calls(self) -> list[Call]:
+        """All calls that it has, those that wait too."""
+        if self.waits is None:
+            return list(self.window.values())
+        return [*(frame.call for frame in self.waits.frames), *self.window.values(), *self.waits.astray.values()]
+
+    @property
+    def bottom(self) -> Call | None:
+        """The call on top of which all others run that it has; None: none waits there."""
+        return self.waits.frames[0].call if self.waits is not None and self.waits.frames else None
+
+    @property
+    def is_in_a_call(self) -> bool:
+        """Whether it runs a call, or has one that waits."""
+        return self.queue is not None or (self.waits is not None and bool(self.waits.frames))
+
+    def was_sent(self, call_id: CallId) -> Call:
+        """The call of that number that it has and has not begun."""
+        if call_id in self.window or self.waits is None:
+            return self.window[call_id]
+        return self.waits.astray[call_id]
+
+    def forget(self, call_id: CallId) -> None:
+        """It does not have that call any more."""
+        if self.window.pop(call_id, None) is None and self.waits is not None:
+            del self.waits.astray[call_id]
+
+    def submits(self, call: Call) -> None:
+        """A call of it submits another."""
+        self.submitted.append(call)
+        if len(self.submitted) > self.most_submitted:
+            self.unended()
+
+    def unended(self) -> list[Call]:
+        """The calls that its calls have submitted, and that have not ended."""
+        self.submitted = [call for call in self.submitted if call.state != ENDED]
+        self.most_submitted = max(64, 2 * len(self.submitted))  # by doubling, so that each is looked at twice at most
+        return self.submitted
+
+    def is_above(self, queue: Queue) -> bool:
+        """Whether a call of that queue waits on it: whatever it runs on top, it runs that too."""
+        return self.waits is not None and queue in self.waits.levels
+
+    def keeps_shut(self, what: object) -> bool:
+        """Whether it runs calls of that queue, or holds that resource."""
+        return self.queue is what or (isinstance(what, Queue) and self.is_above(what)) or what in self.occupies
 
 
 class IdleSlaves:

@@ -16,6 +16,7 @@ NEW = "new"
 DUPLICATED = "duplicated"
 OVERDUE = "overdue"
 OWED = "owed"
+NESTED = "nested"
 
 REASONS = {
     PLAIN_CALL: "needs no resource",
@@ -24,6 +25,7 @@ REASONS = {
     DUPLICATED: "others hold the resource, but acquiring it once more ends its calls sooner",
     OVERDUE: "others hold the resource, but the call has waited long enough",
     OWED: "all slaves that may hold the resource hold it, so they run nothing else",
+    NESTED: "the slave waits in a call from which they descend",
 }
 """Why a window went where it went."""
 

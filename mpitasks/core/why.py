@@ -158,14 +158,14 @@ def _reason(state: State, queue: Queue, backlog: Backlog) -> tuple[str, Iterable
     if not state.slaves:
         return NO_SLAVE, (), "no slave is left to run it"
     if queue.is_full:
-        ranks = [slave.rank for slave in state.slaves.values() if slave.queue is queue]
+        ranks = [slave.rank for slave in state.slaves.values() if slave.keeps_shut(queue)]
         return LIMIT, ranks, f"max_slaves={queue.max_slaves} is reached, by {_where(state, ranks)}"
     for resource in chain_of(backlog.resource):
         most = resource.kind.max_holders if isinstance(resource, Provided) else None
         holders = state.occupied.get(resource, {}) if isinstance(resource, Provided) else {}
-        if most is not None and len(holders) >= most and all(slave.queue is not None for slave in holders.values()):
+        if most is not None and len(holders) >= most and all(slave.is_in_a_call for slave in holders.values()):
             return HOLDERS, holders, f"max_holders={most} of {resource!r} is reached, by {_where(state, holders)}"
-    idle = [slave.rank for slave in state.slaves.values() if slave.queue is None]
+    idle = [slave.rank for slave in state.slaves.values() if not slave.is_in_a_call]
     holding = state.holders.get(backlog.resource, {}) if backlog.resource is not PLAIN else {}
     if holding and not backlog.overdue and not any(rank in holding for rank in idle):
         left = lasting(backlog.since + state.patience(backlog) - state.now)
@@ -185,12 +185,15 @@ def _where(state: State, ranks: Iterable[Rank]) -> str:
 
 def _at_work(state: State) -> str:
     """How many slaves are in calls of which task."""
-    counts = Counter(slave.queue.name for slave in state.slaves.values() if slave.queue is not None)
+    counts = Counter(doing.queue for slave in state.slaves.values() if (doing := _doing(slave, state.now)).queue)
     said = [f"{count} in {name}" for name, count in counts.most_common(MOST_NAMED)]
     return ", ".join([*said, f"{sum(counts.values())} in all"] if len(counts) > MOST_NAMED else said)
 
 
 def _doing(slave: Slave, now: float) -> Doing:
+    if slave.queue is None and slave.waits is not None and slave.waits.frames:
+        call = slave.waits.frames[-1].call
+        return Doing(slave.rank, call.queue, (call.id,), now - slave.progress_at, None, tuple(slave.holds))
     if slave.queue is None:
         return Doing(slave.rank, "", (), 0.0, None, tuple(slave.holds))
     queue = slave.queue
@@ -202,7 +205,7 @@ def _doing(slave: Slave, now: float) -> Doing:
 
 def _blocked(state: State, postponed: Mapping[Call, float]) -> tuple[list[Waits], int]:
     """The calls that wait for others, by queue: the oldest of them, and for what; and how many more there are."""
-    sent = {call: slave for slave in state.slaves.values() for call in slave.window.values()}
+    sent = {call: slave for slave in state.slaves.values() for call in slave.calls()}
     count = state.unfinished - len(sent) - sum(queue.waiting for queue in state.queues.values()) - len(postponed)
     reasons = _reasons_for(chain(sent, postponed, islice(_waiting(state), MOST_LOOKS)), count)
     by_queue: dict[str, list[Call]] = {}
@@ -254,6 +257,8 @@ def _place(state: State, call: Call, sent: Mapping[Call, Slave], postponed: Mapp
     """Where a call is."""
     if call.state == SENT:
         slave = sent[call]
+        if call.id not in slave.window:
+            return f"which waits on slave {slave.rank}, for calls of its own"
         if next(iter(slave.window)) == call.id:
             return f"which slave {slave.rank} has been in for {lasting(state.now - slave.progress_at)}"
         return f"which slave {slave.rank} runs next"

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from typing_extensions import override
 
@@ -38,6 +38,9 @@ from . import segments, system
 from .line import Line
 from .messages import CALL, DONE, HELD, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, UNHEARD
 from .page import Page
+
+if TYPE_CHECKING:
+    from ..futures import Future
 
 T = TypeVar("T")
 
@@ -133,7 +136,7 @@ class _MarkingRunner(Runner):
         self._page = page
 
     @override
-    def _value(self, call: SentCall) -> wire.Payload:
+    def _value(self, call: SentCall) -> wire.Payload | Future[Any]:
         self._page.begin()
         return super()._value(call)
 
@@ -200,7 +203,7 @@ class Child:
         try:
             self._slave.send((DONE, outcome))
         except (OSError, MemoryError) as error:  # for what is large, there is no memory
-            self._slave.send((DONE, _unsent(outcome, error)))
+            self._slave.send((DONE, _unsent(cast("Outcome", outcome), error)))  # its calls submit none: it gives back no future
 
     def _tell_if_changed(self) -> None:
         if self._keeper.held is not self._told:

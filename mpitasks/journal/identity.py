@@ -42,7 +42,7 @@ class Identities:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: dict[bytes, int] = {}
-        """How many calls of each digest there were. Main submits them all; a task that submits calls will count its own."""
+        """How many calls of each digest main has submitted; a call that submits others counts its own."""
         self._named: dict[bytes, weakref.ref[Future[Any]]] = {}
         """Whose call has an `id=` of the user's."""
 
@@ -52,12 +52,9 @@ class Identities:
         Raises:
             NoIdentity: An argument can't be told from others in another run.
         """
-        if plan.id is not None:
-            same, place = digest([b"id", *_task(plan), canonical(plan.id)]), 0
-        else:
-            same = digest([b"arguments", *_task(plan), *_arguments(plan, args, kwargs)])
-            place = 0 if plan.memo else self._count(same)
-        return Known(same + place.to_bytes(4, "little"), plan.name, _shown(plan, args, kwargs))
+        same, shown = unplaced(plan, args, kwargs)
+        place = 0 if plan.id is not None or plan.memo else self._count(same)
+        return Known(_placed(same, place), plan.name, shown)
 
     def claim(self, key: bytes, plan: Plan, future: Future[Any], *, returned: bool) -> None:
         """Let the user's `id=` name this call alone, unless an earlier one of that name has failed.
@@ -88,6 +85,34 @@ class Identities:
             place = self._seen.get(same, 0)
             self._seen[same] = place + 1
         return place
+
+
+def unplaced(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, str]:
+    """What tells a call from those that are not equal to it, and its arguments for a human reader.
+
+    Raises:
+        NoIdentity: An argument can't be told from others in another run.
+    """
+    if plan.id is not None:
+        return digest([b"id", *_task(plan), canonical(plan.id)]), _shown(plan, args, kwargs)
+    return digest([b"arguments", *_task(plan), *_arguments(plan, args, kwargs)]), _shown(plan, args, kwargs)
+
+
+def of_child(plan: Plan, same: bytes, place: int, shown: str, parent: bytes | None) -> Known:
+    """What tells a call from others that a call has submitted.
+
+    Args:
+        plan: How it is run.
+        same: What tells it from those that are not equal to it.
+        place: How many equal calls its parent had submitted before.
+        shown: For a human reader.
+        parent: The parent's key; None: whoever submits it, the outcome is the same.
+    """
+    return Known(_placed(same if parent is None else digest([b"child", parent, same]), place), plan.name, shown)
+
+
+def _placed(same: bytes, place: int) -> bytes:
+    return same + place.to_bytes(4, "little")
 
 
 def _task(plan: Plan) -> tuple[bytes, bytes]:

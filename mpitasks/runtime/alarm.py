@@ -61,8 +61,10 @@ class Watched:
 
     limit: Limit
     thread: int
+    until: float
+    """When its time is up, on the clock of `perf_counter`."""
     due: float
-    """When it counts as one that can't be interrupted, on the clock of `perf_counter`."""
+    """When it counts as one that can't be interrupted."""
     stack: str | None = None
     """Where it was when an alarm ended it, or tried to."""
     task: asyncio.Task[Any] | None = None
@@ -87,8 +89,8 @@ class Alarm:
             BaseException: What the work raises.
         """
         signals = threading.current_thread() is threading.main_thread()
-        due = perf_counter() + limit.seconds + (PATIENCE if signals else 0.0)
-        watched = self.watched = Watched(limit, threading.get_ident(), due)
+        until = perf_counter() + limit.seconds
+        watched = self.watched = Watched(limit, threading.get_ident(), until, until + (PATIENCE if signals else 0.0))
         timer = _Timer(self._ring, limit.seconds) if signals else None
         error: BaseException | None = None
         try:
@@ -111,6 +113,29 @@ class Alarm:
         """The same coroutine; if it runs under a limit, what it waits for is cancelled when time is up."""
         watched = self.watched
         return coroutine if watched is None else _known_to(watched, coroutine)
+
+    def suspend(self) -> Watched | None:
+        """Other calls run on top of the one that runs, which waits. Give what this returns to `go_on`."""
+        watched, self.watched = self.watched, None
+        return watched
+
+    def go_on(self, watched: Watched | None) -> None:
+        """They have ended. Its time has passed meanwhile, but nothing could have ended it."""
+        if watched is not None:
+            watched.due = max(watched.due, perf_counter() + PATIENCE)
+        self.watched = watched
+
+    def check(self) -> None:
+        """For our code in which a task waits, and which an alarm does not interrupt.
+
+        Raises:
+            TimeUp: The time of what runs here is up.
+        """
+        watched = self.watched
+        if watched is not None and watched.thread == threading.get_ident() and perf_counter() >= watched.until:
+            if watched.stack is None:
+                watched.stack = stacks.of_thread(watched.thread)
+            raise TimeUp
 
     def overdue(self) -> Watched | None:
         """What has not ended although its time is up, and the alarm could not end it."""

@@ -60,6 +60,8 @@ class Keeper:
         self.due = inf
         """When something has been unused for too long, on the clock of `perf_counter`."""
         self._in_use: list[Provided] = []
+        self._under: list[list[Provided]] = []
+        """What calls use that wait, while another runs on top of them."""
 
     def use(
         self,
@@ -81,7 +83,8 @@ class Keeper:
         """
         chain: list[Provided] = [one for one in chain_of(wanted) if isinstance(one, Provided)]
         used = [one for one in self._used if one not in chain]
-        self._release(one for one in surplus([*used, *chain], 0) if isinstance(one, Provided))
+        gone = [one for one in surplus([*used, *chain], 0) if isinstance(one, Provided)]
+        self._release(one for one in gone if not self._is_under(one))
         self._in_use = chain
         try:
             for one in chain:
@@ -104,12 +107,32 @@ class Keeper:
         self._in_use = []
         self._changed()
 
+    def on_top(self) -> None:
+        """A call is to run on top of the one that uses something, which keeps that."""
+        self._under.append(self._in_use)
+        self._in_use = []
+
+    def below(self) -> None:
+        """That one goes on."""
+        self._in_use = self._under.pop()
+
+    def _is_under(self, one: Provided) -> bool:
+        return any(one in chain for chain in self._under) if self._under else False
+
     def release_idle(self) -> bool:
         """Release what was unused for longer than its `idle_timeout`. Whether there was something."""
         now = perf_counter()
-        idle = [one for one, holding in self._holdings.items() if holding.used_at + holding.idle_timeout <= now]
+        idle = [
+            one
+            for one, holding in self._holdings.items()
+            if holding.used_at + holding.idle_timeout <= now and not self._is_under(one)
+        ]
         needed = {inner for one in self._holdings if one not in idle for inner in chain_of(one)}
         return self._release(one for one in idle if one not in needed)
+
+    def release_unused(self) -> bool:
+        """Release everything but what calls use that wait. Whether there was something."""
+        return self._release([one for one in self._holdings if not self._is_under(one)])
 
     def release_all(self) -> bool:
         """Release everything. Whether there was something."""
@@ -134,7 +157,11 @@ class Keeper:
         if held != self.held:
             self.held = held
         pinned = {one.inner for one in self._holdings}
-        idle = [holding.used_at + holding.idle_timeout for one, holding in self._holdings.items() if one not in pinned]
+        idle = [
+            holding.used_at + holding.idle_timeout
+            for one, holding in self._holdings.items()
+            if one not in pinned and not self._is_under(one)
+        ]
         self.due = min(idle, default=inf)
 
 

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -34,7 +35,7 @@ from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
-from ..journal.identity import Known
+from ..journal.identity import Known, of_child
 from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure, name_of
@@ -45,6 +46,7 @@ from . import logs
 from .alarm import Limit
 from .arguments import Encoder
 from .backoff import Backoff
+from .children import Child, Children
 from .drive import Drive, never
 from .functions import Functions
 from .interrupts import DRAIN as DRAIN_SIGNAL
@@ -52,13 +54,16 @@ from .interrupts import ENDS, Interrupts
 from .later import Later
 from .losses import Losses, times
 from .messages import (
+    ABOVE,
     BACK,
     BYE,
+    CANCELLED,
     DRAIN,
     HEARD,
     LEAVE,
     LIMIT,
     REPORT,
+    RETURNED,
     STACKS,
     STAY,
     STOP,
@@ -68,6 +73,7 @@ from .messages import (
     Outcome,
     Record,
     SentCall,
+    Submission,
     Target,
 )
 from .overdue import LEAVE_WITHIN, Overdue, Stuck
@@ -136,6 +142,7 @@ class Master:
     left = 0
     """Calls that had not ended when the run was drained, and have not since."""
     _closing = _dismissed = _draining = False
+    _unlooked, _decide_at = 0, 0.0
 
     def __init__(
         self,
@@ -173,7 +180,7 @@ class Master:
         self._book: Book | None = None
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
-        self._unlooked, self._decide_at = 0, 0.0
+        self._children = Children(self, self, self._scheduler)
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -209,7 +216,11 @@ class Master:
             if self._closing or self._drive.broken is not None:
                 self._refuse(call.plan)
             book = self._book = self._book or Book()
-        known, future = book.identities.of(call.plan, args, kwargs), call.future
+        return self._is_known(book, call, book.identities.of(call.plan, args, kwargs))
+
+    def _is_known(self, book: Book, call: _Call, known: Known) -> bool:
+        """Whether the outcome of a call is known already, and it has ended by that."""
+        future = call.future
         value = book.find(known.key)
         if call.plan.id is not None and not call.plan.memo:
             book.identities.claim(known.key, call.plan, future, returned=value is not None)
@@ -261,12 +272,8 @@ class Master:
                 return False
             if self.interrupts.draining:
                 self._begin_draining()  # before what main gives up now is counted no more
-            cancelled = self._give_up(_ours(call))
-            if cancelled:
-                self._cancelled(_ours(call))
-                self._decide_at = 0.0  # another one may have waited for it
-            elif call.state != ENDED and future.rank is not None:
-                self._send(Rank(future.rank), (STOP, call.id))
+            cancelled = self.withdraw_child(call)
+            self._children.settle()
         self.announce()
         return cancelled
 
@@ -277,6 +284,7 @@ class Master:
             call = future._call
             if call is not None and self._give_up(_ours(call)):
                 self._finish(_ours(call), payload, returned=False)
+                self._children.settle()
         self.announce()
 
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
@@ -330,6 +338,8 @@ class Master:
             JournalError: The file can't be used.
         """
         journal = self._book = Journal(path)
+        with self._lock:
+            self._children.keep(self._present)
         return journal.count
 
     @property
@@ -353,6 +363,7 @@ class Master:
             self._closing = True
             self._begin_draining()
             cancelled = self._cancel_waiting()
+            self._children.settle()
         self.announce()
         self.interrupts.forget()
         with suppress(FarmBroken):
@@ -428,12 +439,85 @@ class Master:
             waiting = [*self._later.take_all(), *self._scheduler.waiting()]
             for call in [*waiting, *(call for _, call in self._scheduler.sent())]:
                 self._lose(_ours(call), why)
+            self._children.settle()
         self.announce()
 
     def check_interrupts(self) -> None:
         """Raise KeyboardInterrupt or SystemExit if a signal has come, into an event loop."""
         if self.interrupts.pending:
             self.interrupts.check_once()
+
+    # ---------------------------------------------------------------- for calls of calls, under the lock
+
+    def submit_child(self, plan: Plan, resource: Hashable, submission: Submission, child: Child, parent: Call | None) -> Call:
+        """Take a call that another one submits.
+
+        Raises:
+            FarmBroken: The farm has ended.
+            KeyError: A slave names a call that it can't know.
+            ValueError: Its `id` names another call.
+        """
+        _, _, _, _, payload, claims, after, function, identity, _ = submission
+        if after:
+            plan = replace(plan, after=tuple(self._child_of(child, number) for number in after))
+        call = child._call = _Call(CallId(next(self._ids)), plan, resource, payload, child)
+        if function is not None:
+            call.target = self._functions.number_of(function) if function else None
+        self._scheduler.nested(call, parent, child.home)
+        if identity is not None and self._remember_child(call, identity, parent):
+            return call
+        self._admit(call, [self._child_of(child, one) if isinstance(one, int) else one for one in claims])
+        return call
+
+    def _child_of(self, child: Child, number: int) -> Future[Any]:
+        """The future of another call that this one's slave has submitted."""
+        return _ours(self._children.call_of(child.home, number)).future
+
+    def _remember_child(self, call: _Call, identity: tuple[bytes, int, bool, str], parent: Call | None) -> bool:
+        """As `_remember`, of a call that another one submits, by what its slave says of it."""
+        same, place, relative, shown = identity
+        book = self._book = self._book or Book()
+        known = _ours(parent).known if parent is not None else None
+        key = None if not relative else b"" if known is None else known.key
+        return self._is_known(book, call, of_child(call.plan, same, place, shown, key))
+
+    def future_of(self, call: Call) -> Future[Any]:
+        """The outcome of a call."""
+        return _ours(call).future
+
+    def withdraw_child(self, call: Call) -> bool:
+        """Cancel a call; False if it is too late, and then tell the call to stop."""
+        if self._give_up(_ours(call)):
+            self._cancelled(_ours(call))
+            self._decide_at = 0.0  # another one may have waited for it
+            return True
+        rank = _ours(call).future.rank
+        if call.state != ENDED and rank is not None:
+            self._send(Rank(rank), (STOP, call.id))
+        return False
+
+    def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None:
+        """A call ends as another one did, which it has given back."""
+        ours = _ours(call)
+        if how == CANCELLED:
+            self._cancelled(ours)
+        elif isinstance(payload, Future):
+            self._end_because(ours, payload)
+        else:
+            if how == RETURNED:
+                self.left -= self._draining and not ours.is_early
+                if self._book is not None:
+                    self._keep(self._book, [(ours, (call.id, None, None, payload))])
+            self._finish(ours, payload, returned=how == RETURNED)
+
+    def note_end(self, rank: Rank, call_id: CallId) -> None:
+        """A slave has ended a call without an outcome."""
+        self._overdue.answered(rank, [(call_id, None, None, b"")])
+
+    def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None:
+        """Send to a slave that has not been let go."""
+        if rank in self._present and not self._dismissed and self._drive.broken is None:
+            self._send(rank, message)
 
     # ---------------------------------------------------------------- for the watchdog
 
@@ -528,24 +612,9 @@ class Master:
     # ---------------------------------------------------------------- what happens under the lock
 
     def _accept(self, call: _Call, claims: list[Any]) -> None:
-        """A call is submitted."""
-        plan = call.plan
-        if self._closing or self._drive.broken is not None:
-            self._refuse(plan)
-        if plan.queue not in self._queues:
-            self._queues.add(plan.queue)
-            self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
-        if self._losses.nobody_left:
-            self._scheduler.refused(call)
-            self._end_lost(call)
+        """A call is submitted by main."""
+        if not self._admit(call, claims):
             return
-        if call.known is not None and plan.memo and self._follow(call, claims):
-            return
-        if claims or plan.after:
-            if not self._tie(call, claims):
-                return
-        else:
-            self._scheduler.submitted(call)
         self._drive.heard_at = now = monotonic()
         if self._scheduler.has_idle:
             self._decide(now)
@@ -556,6 +625,25 @@ class Master:
             self._drive.stepped_at = now
             if self._look(now):
                 self._decide(now)
+
+    def _admit(self, call: _Call, claims: list[Any]) -> bool:
+        """A call is submitted. False if it is not for the scheduler, or has ended already."""
+        plan = call.plan
+        if self._closing or self._drive.broken is not None:
+            self._refuse(plan)
+        if plan.queue not in self._queues:
+            self._queues.add(plan.queue)
+            self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
+        if self._losses.nobody_left:
+            self._scheduler.refused(call)
+            self._end_lost(call)
+            return False
+        if call.known is not None and plan.memo and self._follow(call, claims):
+            return False
+        if claims or plan.after:
+            return self._tie(call, claims)
+        self._scheduler.submitted(call)
+        return True
 
     def _refuse(self, plan: Plan) -> NoReturn:
         msg = f"{plan.name!r} can't be called any more: the run is ending"
@@ -569,7 +657,10 @@ class Master:
         if value is not None:
             self._recall(call, value)
             return True
-        return self._sharing.join(call.known.key, call, claims)
+        leader = self._sharing.join(call.known.key, call, claims)
+        if leader is not None:
+            self._scheduler.joined(call, leader)
+        return leader is not None
 
     def _followers(self, call: _Call) -> Iterator[_Call]:
         """The calls that end with this one, as it does."""
@@ -600,9 +691,10 @@ class Master:
         """Let a call wait for its futures. False if it has ended already, because one of them failed."""
         places: dict[Future[Any], list[int]] = {}
         for place, future in enumerate(claims):
-            places.setdefault(future, []).append(place)
+            if isinstance(future, Future):  # a call's child may have ended, and be its value
+                places.setdefault(future, []).append(place)
         call.places = places
-        call.values = [None] * len(claims)
+        call.values = [None if isinstance(one, Future) else one for one in claims]
         after: list[Call] = []
         for future in [*places, *call.plan.after]:
             other = future._call
@@ -639,6 +731,7 @@ class Master:
         while arrival is not None:
             self._take_in(arrival, now)
             arrival = self._transport.receive()
+        self._children.settle()
         self._drive.heard_at = now
         return True
 
@@ -657,6 +750,8 @@ class Master:
             self._overdue.limited(arrival.source, None if message[1] is None else Limit(*message[1]), now)
         elif message[0] == STUCK:
             self._leave_behind(Stuck(arrival.source, *message[1:]), now)
+        else:
+            self._children.take_in(arrival.source, message, now)
 
     def _take_report(self, source: Rank, message: tuple[Any, ...], now: float) -> None:
         _, outcomes, given_back, records, holdings = message
@@ -714,6 +809,8 @@ class Master:
         self._losses.note(death, lost.calls)
         self._records.append(logs.record_of(self._losses.line(lost)))
         for call in lost.calls:
+            if call.nest is not None:
+                self._children.attempt_is_over(call)
             if not _ours(call).future.done():
                 _ours(call).future._state = PENDING
         for call in lost.given_up:
@@ -772,6 +869,8 @@ class Master:
     def _again(self, call: _Call, failure: Failure, now: float) -> bool:
         """Have a failed call run again, after a pause. False if it does not."""
         call.failed += 1
+        if call.nest is not None:
+            self._children.attempt_is_over(call)
         retries = call.plan.retries
         pause = None if retries is None or self._closing or self._draining else retries.pause(call.failed, failure)
         if pause is None or call.future.done():
@@ -903,7 +1002,8 @@ class Master:
             terms = (plan.timeout, isolate) if isolate or plan.timeout is not None else None
             calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
-        self._send(order.rank, (WINDOW, functions, dropped, calls))
+        kind = (ABOVE, order.above) if order.above else (WINDOW,)
+        self._send(order.rank, (*kind, functions, dropped, calls))
 
     def _send(self, rank: Rank, message: tuple[Any, ...]) -> None:
         self._transport.send(rank, wire.pack(message))

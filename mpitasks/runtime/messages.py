@@ -9,12 +9,25 @@
            ──► LEAVE   True, or nothing          no more calls will come; True: ranks have died, so don't finalize MPI
            ──► STACKS                            tell where you are
            ──► STAY                              as LEAVE, and end with the job: a rank is left that can't leave
+           ──► ABOVE   wait, functions, calls    as WINDOW, to be run while that call waits
+           ──► ANSWER  number, outcome           of a call that one of yours has submitted
+           ──► WITHDRAWN  number, in time        of such a call, whether it was cancelled
+           ──► DEADLOCK   wait, why              what that call waits for can't happen
+           ──► KEEP                              tell what calls you submit from others: outcomes are kept
     slave  ──► REPORT  outcomes, given back, log records, resources
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
            ──► BYE                               nothing will come any more
            ──► STACKS  text                      the stacks of its threads
            ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: any time
            ──► STUCK   attempt, outcome          the call goes on and can't be interrupted; its future ends like this
+           ──► SUBMIT  a call                    run this for one of mine
+           ──► WITHDRAW  number                  cancel that call
+           ──► WAITS   call id, wait, given back the call waits; I can run what descends from it
+           ──► GOES_ON   wait, given back        it waits no longer
+           ──► STILL   wait, answers seen        nothing but an answer can end this wait
+           ──► JOINS   call id, number           the call has ended by giving back the future of that one
+
+A number names a call that a slave has submitted: each slave counts its own. So it does its waits.
 
 Plain tuples that begin with a number: they pickle three times as fast as anything with names. Every value in them that is
 the user's is a payload already: reading a message runs no user code.
@@ -30,6 +43,7 @@ from ..retries import Failure
 from ..transport.wire import Payload
 
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS, LIMIT, STUCK, STAY = range(12)
+ABOVE, ANSWER, WITHDRAWN, DEADLOCK, KEEP, SUBMIT, WITHDRAW, WAITS, GOES_ON, STILL, JOINS = range(12, 23)
 
 Target = str | int | None
 """What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""
@@ -49,6 +63,23 @@ Outcome = tuple[CallId, Failure | None, float | None, Payload]
 
 Holdings = tuple[Sequence[Named], Sequence[tuple[Named, float]]]
 """What the slave holds, the longest unused first; what it has acquired since the last report, and in how many seconds."""
+
+RETURNED, FAILED, CANCELLED, NEVER_RAN = range(4)
+"""How a call ended that another one submitted."""
+
+Answer = tuple[int, int, Payload | tuple[int, str, Payload], int | None, int]
+"""Number, how it ended, value or exception, rank, attempts. Of a call that never ran: the failed call's number if it is of the
+same slave (else 0), its task, and its exception."""
+
+Submission = tuple[
+    *tuple[int, CallId, bytes, Payload | None, Payload, Sequence["int | Payload"], Sequence[int], bytes | None],
+    *tuple["tuple[bytes, int, bool, str] | None", int],
+]
+"""Number, the call that submits it, plan, resource, arguments, futures among them (as numbers or values), numbers of what it
+comes after, a function (None: a task; empty: it is the first of the arguments), identity, answers seen."""
+
+Joining = tuple[CallId, float | None, int, Answer | None]
+"""The call, seconds it took, number of the call by which it ends, how that has ended if it has."""
 
 Record = dict[str, Any]
 """The attributes of a log record."""

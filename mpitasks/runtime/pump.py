@@ -42,6 +42,12 @@ class Pump:
             self._handle.cancel()
         self._handle = self._loop.call_soon(self._turn)
 
+    def stop(self) -> None:
+        """Nobody waits any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
     def _turn(self) -> None:
         self._turns = 0 if self._master.step() else self._turns + 1
         self._master.check_interrupts()

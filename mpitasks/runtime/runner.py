@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from inspect import iscoroutine
 from time import perf_counter
@@ -23,6 +22,7 @@ from .. import registry
 from ..context import Context, current, enter, leave
 from ..core.calls import Provided
 from ..errors import EncodeError, InitializerFailed, RemoteTraceback
+from ..futures import Future
 from ..ids import CallId, Rank
 from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
@@ -31,10 +31,15 @@ from . import stacks
 from .alarm import TIMED_OUT, Alarm, Limit, Watched, timed_out
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
+from .nested import NestedFarm
 
 T = TypeVar("T")
 
 _HERE = __name__.rpartition(".")[0] + "."
+
+
+Ran = tuple[CallId, Failure | None, float | None, wire.Payload | Future[Any]]
+"""An outcome; or in place of a value, the future of a call of its own, by whose outcome it is to end."""
 
 
 class Runner:
@@ -47,9 +52,10 @@ class Runner:
         tell_acquired: Told at once when what is held has changed, with what was acquired: others may wait for that.
         tell_limit: Told just before something with a limit begins: nobody here may be able to tell later. None: what comes
             next has none.
+        farm: What runs the calls that these calls submit; None: they can submit none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a slave and its child each have of their own
         self,
         rank: Rank,
         *,
@@ -57,6 +63,7 @@ class Runner:
         is_stopped: Callable[[CallId], bool],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         tell_limit: Callable[[Limit | None], object] = bool,
+        farm: NestedFarm | None = None,
     ) -> None:
         self.alarm = Alarm()
         self.keeper = Keeper(rank)
@@ -65,10 +72,11 @@ class Runner:
         self._is_stopped = is_stopped
         self._tell_acquired = tell_acquired
         self._tell_limit = tell_limit
+        self._farm = farm
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
-        self._runner: asyncio.Runner | None = None
-        self._aside: ThreadPoolExecutor | None = None
+        self._loops: list[asyncio.Runner] = []
+        """For async tasks: one, unless some run on top of others that wait."""
 
     def know(self, functions: dict[int, Callable[..., Any]], dropped: Iterable[int]) -> None:
         """Take in functions that calls will name by number, and forget others."""
@@ -79,17 +87,16 @@ class Runner:
     def close(self) -> None:
         """Release what is held, and end what async tasks ran on."""
         self.keeper.release_all()
-        if self._runner is not None:
-            self._runner.close()
-        if self._aside is not None:
-            self._aside.shutdown()
+        for loop in self._loops:
+            loop.close()
 
-    def run(self, call: SentCall) -> Outcome:
+    def run(self, call: SentCall) -> Ran:
         """Run one call; every exception is an outcome."""
         call_id, name, _, attempt = call[:4]
         began: float | None = None
         failure: Failure | None
-        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id))
+        payload: wire.Payload | Future[Any]
+        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self._farm)
         token = enter(context)
         try:
             if call[7] is not None:
@@ -103,7 +110,7 @@ class Runner:
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
-        return call_id, failure, seconds, wire.sendable(payload)
+        return call_id, failure, seconds, payload if isinstance(payload, Future) else wire.sendable(payload)
 
     def given_up(self, watched: Watched) -> tuple[int, Outcome]:
         """How a call ends that goes on, and can't be interrupted: its attempt, and the outcome. For any thread."""
@@ -145,8 +152,8 @@ class Runner:
         self._tell_limit(limit)
         return self.alarm.within(limit, work)
 
-    def _value(self, call: SentCall) -> wire.Payload:
-        """What the call returns, encoded."""
+    def _value(self, call: SentCall) -> wire.Payload | Future[Any]:
+        """What the call returns, encoded; or the future by which it is to end."""
         _, name, target, _, setup, arguments, filled, _, terms = call
         if setup is not None:
             self._do_setup(setup)
@@ -156,6 +163,8 @@ class Runner:
             value = self._returned(target, *decoded)
         else:
             value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
+        if isinstance(value, Future) and value._farm is self._farm:
+            return value
         try:
             return wire.encode(value)
         except Exception as error:
@@ -180,16 +189,20 @@ class Runner:
         return self._functions[target](*args, **kwargs)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
-        """Run an async task to its end, on the one event loop of this slave."""
+        """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
         mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        runner, context = self._runner, contextvars.copy_context()
-        if not _is_loop_running():
-            return runner.run(coroutine, context=context)
-        # Inline, under an async main: a thread has at most one running loop, so this one runs in a thread of its own.
-        self._aside = self._aside or ThreadPoolExecutor(1, "mpitasks-async")
-        return self._aside.submit(runner.run, coroutine, context=context).result()
+        loop = self._loops.pop() if self._loops else asyncio.Runner()
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)  # one runs inline under an async main, and below async tasks that wait: it stands still
+        try:
+            if self._farm is not None:
+                self._farm.entered(loop.get_loop())
+            return loop.run(coroutine, context=contextvars.copy_context())
+        finally:
+            if self._farm is not None:
+                self._farm.left(loop.get_loop())
+            asyncio._set_running_loop(outer)
+            self._loops.append(loop)
 
     def _failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
         """How a call failed, and the exception as it travels."""

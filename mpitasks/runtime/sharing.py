@@ -16,14 +16,14 @@ class Sharing(Generic[C]):
         self._followers: dict[C, dict[C, list[object]]] = {}
         self._follows: dict[C, C] = {}
 
-    def join(self, key: bytes, call: C, claims: list[object]) -> bool:
-        """Take part in the outcome of equal calls. Whether it follows another one; else it leads."""
+    def join(self, key: bytes, call: C, claims: list[object]) -> C | None:
+        """Take part in the outcome of equal calls. The one that it follows; None: it leads."""
         leader = self._leaders.setdefault(key, call)
         if leader is call:
-            return False
+            return None
         self._followers.setdefault(leader, {})[call] = claims
         self._follows[call] = leader
-        return True
+        return leader
 
     def leave(self, key: bytes, call: C) -> dict[C, list[object]]:
         """The call has ended, or is given up. Its followers, who follow nobody now."""

@@ -13,13 +13,16 @@ call is both run and given back.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from .. import output
+from ..futures import Future
 from ..ids import MASTER, CallId
 from ..isolation.handle import Isolation
 from ..transport import wire
@@ -27,8 +30,10 @@ from ..transport.base import Transport
 from . import stacks
 from .alarm import Limit, Watched
 from .backoff import Backoff
+from .depth import one_level_deeper
 from .drive import never
 from .messages import (
+    ABOVE,
     BACK,
     BYE,
     DRAIN,
@@ -47,7 +52,8 @@ from .messages import (
     Record,
     SentCall,
 )
-from .runner import Runner
+from .nested import NestedFarm
+from .runner import Ran, Runner
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
@@ -60,6 +66,14 @@ LONGEST_BYE = 2.0
 
 class Slave:
     """Runs the calls that the master sends."""
+
+    _level: FrameType | None = None
+    """Where the call began that runs on top of others; None: none waits."""
+    _draining = _leaving = False
+    _above = 0.0
+    """Seconds that the call which runs has waited by running others."""
+    _both: tuple[Sequence[Named], Sequence[Named], Sequence[Named]] = (), (), ()
+    """What is held in the child and here, and together."""
 
     is_to_stay = False
     """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
@@ -80,29 +94,32 @@ class Slave:
         """Log records to be sent."""
         self._transport = transport
         self.rank = transport.rank
-        self._backoff = backoff or Backoff()
+        self.backoff = backoff or Backoff()
         self._is_orphan = is_orphan
         self._is_draining = is_draining
         self._leave = leave
         """Ends this process in order, in the main thread; None: it can't be ended by itself."""
-        self._wire = threading.Lock()
+        self.wire: Any = threading.RLock()  # by one thread once, but for those that hold it to send two things as one
         self._inbox: deque[SentCall] = deque()
         self._outbox: deque[Outcome] = deque()
         self._sent_at = 0.0
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
+        self._nested = self._new_farm(transport.size - 1)
         self._runner, self._isolation = self._new_runners(host)
         self._keeper = self._runner.keeper
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
         """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
-        self._draining = self._leaving = False
         self._given_up: Watched | None = None
         """What the master was told of last, because it can't be interrupted."""
         self._begun = 0
         self._thread = threading.current_thread()
         """In which calls run."""
+
+    def _new_farm(self, slaves: int) -> NestedFarm:
+        return NestedFarm(self, slaves)
 
     def _new_runners(self, host: str) -> tuple[Runner, Isolation]:
         """What runs calls here, and what in a child."""
@@ -112,6 +129,7 @@ class Slave:
             is_stopped=self._is_stopped,
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
+            farm=self._nested,
         )
         aside = Isolation(
             self.rank,
@@ -143,8 +161,8 @@ class Slave:
         if self._inbox:
             self._run_next()
             return True
-        if self._receive():
-            self._backoff.reset()
+        if self.receive():
+            self.backoff.reset()
             return True
         if perf_counter() >= self._keeper.due:
             self._keeper.release_idle()
@@ -154,12 +172,13 @@ class Slave:
         if self._stopped:
             self._forget_stops()
         if not self._leaving:
-            self._backoff.pause()
+            self.backoff.pause()
         return False
 
     def run_all(self) -> None:
         """Run everything that has been sent so far, and return."""
-        while self._receive() or self._inbox:
+        self._thread = threading.current_thread()
+        while self.receive() or self._inbox:
             if self._inbox:
                 self._run_next()
 
@@ -167,18 +186,19 @@ class Slave:
         """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
         self._runner.close()
         self._isolation.close()
-        self._finish_sending()
-        with self._wire:
+        self._nested.close()
+        self.finish_sending()
+        with self.wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
         until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
         while perf_counter() < until and self._is_sending():  # else MPI_Finalize sees to that
-            self._backoff.pause()
+            self.backoff.pause()
 
     # ---------------------------------------------------------------- messages
 
-    def _receive(self) -> bool:
+    def receive(self) -> bool:
         """Take in one message, if there is one."""
-        with self._wire:
+        with self.wire:
             arrival = self._transport.receive()
             if arrival is None:
                 return False
@@ -191,19 +211,36 @@ class Slave:
             self._runner.know(message[1], message[2])
             self._isolation.know(message[1], message[2])
             self._inbox.extend(message[3])
+            if self._nested.waits:  # it was on its way when a call began to wait
+                self._send_report([], self.unbegun())
         elif kind == STOP:
             self._stopped.add(message[1])
         elif kind in (BACK, DRAIN):
             self._draining = self._draining or kind == DRAIN
-            self._send_report([], self._unbegun())
+            self._send_report([], self.unbegun())
         elif kind in (LEAVE, STAY):
             self._leaving, self.is_to_stay = True, kind == STAY
             self.after_deaths = message[1:] == (True,)
-        elif kind == STACKS and not self._isolation.ask_stack(self._tell_stacks):
+        elif kind == ABOVE:
+            self._take_above(*message[1:])
+        elif kind != STACKS:
+            self._nested.take_in(message)
+        elif not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
 
+    def _take_above(
+        self, wait: int, functions: dict[int, Callable[..., Any]], dropped: list[int], calls: list[SentCall]
+    ) -> None:
+        """Calls came to be run while a call waits; they go back if it goes on by now."""
+        self._runner.know(functions, dropped)
+        self._isolation.know(functions, dropped)
+        if self._nested.waits and self._nested.waits[-1] == wait:
+            self._inbox.extend(calls)
+        else:
+            self._send_report([], [call[0] for call in calls])
+
     def _tell_stacks(self, text: str) -> None:
-        with self._wire:
+        with self.wire:
             self._transport.send(MASTER, wire.pack((STACKS, text)))
 
     def _stacks(self) -> str:
@@ -214,11 +251,11 @@ class Slave:
 
     def _forget_stops(self) -> None:
         """Nothing is left to stop: what was meant has ended before the word came."""
-        with self._wire:
+        with self.wire:
             if not self._inbox:
                 self._stopped.clear()
 
-    def _unbegun(self) -> list[CallId]:
+    def unbegun(self) -> list[CallId]:
         """Take back out of the inbox what has not begun."""
         ids: list[CallId] = []
         while True:
@@ -229,7 +266,7 @@ class Slave:
 
     def _report(self) -> None:
         """Send the outcomes so far. Large ones are on their way, or have arrived, when this returns."""
-        with self._wire:
+        with self.wire:
             outcomes: list[Outcome] = []
             while self._outbox:
                 outcomes.append(self._outbox.popleft())
@@ -248,18 +285,53 @@ class Slave:
             holdings, self._held = (held, acquired), held
         self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records, holdings)))
 
-    def _finish_sending(self) -> None:
+    def finish_sending(self) -> None:
         """Wait until large outcomes are sent: their memory is the user's, and the next call may write to it."""
         self._report()
         while self._is_sending():
-            if self._receive():
-                self._backoff.reset()
+            if self.receive():
+                self.backoff.reset()
             else:
-                self._backoff.pause()
+                self.backoff.pause()
 
     def _is_sending(self) -> bool:
-        with self._wire:
+        with self.wire:
             return self._transport.sending
+
+    # ---------------------------------------------------------------- while a call waits
+
+    def is_here(self) -> bool:
+        """Whether this is the thread that runs the calls."""
+        return threading.get_ident() == self._thread.ident
+
+    def step_above(self) -> bool:
+        """Run a call on top of the one that waits, or else look for messages. False if there was nothing to do."""
+        if not self._inbox:
+            return self.receive()
+        above, level, frame = self._above, self._level, sys._getframe()
+        self._above, began = 0.0, perf_counter()
+        self._keeper.on_top()
+        watched = self._runner.alarm.suspend()
+        try:
+            with one_level_deeper(frame, level):
+                self._level = frame
+                self._run_next()
+        finally:
+            self._level = level
+            self._runner.alarm.go_on(watched)
+            self._keeper.below()
+            self._above = above + perf_counter() - began
+        return True
+
+    def check_time(self) -> None:
+        """Raise if the time of the call is up that waits here: an alarm raises nothing in code of ours."""
+        self._runner.alarm.check()
+
+    def tell(self, message: tuple[Any, ...]) -> None:
+        """Send something besides reports: what has ended before is told before."""
+        with self.wire:
+            self._report()
+            self._transport.send(MASTER, wire.pack(message))
 
     def _listen(self, closing: threading.Event) -> None:
         """While one call goes on for long, do what the main thread can't."""
@@ -268,11 +340,13 @@ class Slave:
             if self._is_orphan():
                 os._exit(1)  # with the launcher, everybody has gone who could end this process
             if self._begun == seen:
-                while self._receive():
+                while self.receive():
                     pass
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
                 self._watch()
+                if not self._nested.waits:
+                    self._nested.announce()
             seen = self._begun
 
     def _watch(self) -> None:
@@ -289,8 +363,8 @@ class Slave:
         """Tell the master that its call can't be interrupted, once what has not begun is out of its way."""
         self._given_up = watched
         told = (STUCK, *self._runner.given_up(watched))
-        with self._wire:
-            unbegun = self._unbegun()
+        with self.wire:
+            unbegun = self.unbegun()
             if unbegun:
                 self._send_report([], unbegun)
             self._transport.send(MASTER, wire.pack(told))
@@ -298,7 +372,7 @@ class Slave:
 
     def _leave_in_call(self) -> None:
         """Say goodbye and end this process: runs in the main thread, in the midst of a call. What is held is not released."""
-        self._wire.acquire()  # for ever: the listener is to touch nothing any more
+        self.wire.acquire()  # for ever: the listener is to touch nothing any more
         self._transport.send(MASTER, wire.pack((BYE,)))
         if self._leave is not None:
             self._leave()
@@ -313,22 +387,34 @@ class Slave:
             return
         self._begun += 1
         outcome = self._run(call)
-        self._outbox.append(outcome)
+        if not isinstance(outcome[3], bytes) and isinstance(outcome[3], Future):
+            self._join(outcome)
+            return
+        self._outbox.append(cast("Outcome", outcome))
         if outcome[2] is None:
-            with self._wire:
+            with self.wire:
                 self._held = None  # not before the outcome is there: a report without it would not undo the expectation
         if not isinstance(outcome[3], bytes):
-            self._finish_sending()
+            self.finish_sending()
         elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
             if perf_counter() >= self._keeper.due:
                 self._keeper.release_idle()
             self._report()
             if self._inbox:
-                self._receive()
+                self.receive()
             else:
                 output.flush()
 
-    def _run(self, call: SentCall) -> Outcome:
+    def _join(self, outcome: Ran) -> None:
+        """A call has ended by giving back the future of another."""
+        if self._given_up is not None and self._given_up.limit.call_id == outcome[0]:  # it has failed: its time was up
+            self._outbox.append((*outcome[:3], wire.encode(None)))
+            self._report()
+        else:
+            self.tell(self._nested.joins(outcome))
+        output.flush()
+
+    def _run(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""
         resource, terms = call[7:]
         is_isolated = terms is not None and terms[1]
@@ -337,19 +423,32 @@ class Slave:
         outcome = self._isolation.run(call) if is_isolated else self._runner.run(call)
         if self._stopped:
             self._stopped.discard(call[0])
+        if self._above:
+            return self._own_seconds(outcome)
         return outcome
+
+    def _own_seconds(self, outcome: Ran) -> Ran:
+        """Of what the call took, what it took itself: the others that ran on top of it are told by themselves."""
+        call_id, failure, seconds, payload = outcome
+        above, self._above = self._above, 0.0
+        return call_id, failure, None if seconds is None else max(0.0, seconds - above), payload
 
     @property
     def _holds(self) -> Sequence[Named]:
-        """What this slave holds: here or in its child, never in both."""
-        return self._isolation.held or self._keeper.held
+        """What this slave holds: here or in its child; in both only while a call waits here that holds something."""
+        inside, here = self._isolation.held, self._keeper.held
+        if not (inside and here):
+            return inside or here
+        if self._both[0] is not inside or self._both[1] is not here:
+            self._both = inside, here, (*here, *inside)
+        return self._both[2]
 
     def _let_go(self, *, here: bool) -> None:
         """Release what is held here, or in the child, since the other is to acquire: they would hold too much together."""
         if not here:
             self._isolation.release_all()
         elif self._keeper.held:
-            self._keeper.release_all()
+            self._keeper.release_unused()
 
     def _is_stopped(self, call_id: CallId) -> bool:
         """As `_is_unwanted`, asked by the call itself."""
@@ -366,16 +465,16 @@ class Slave:
         """That call knows that it should stop, and the master is to know before it has the outcome."""
         if self._heard != call_id:
             self._heard = call_id
-            with self._wire:
+            with self.wire:
                 self._transport.send(MASTER, wire.pack((HEARD, call_id)))
 
     def _tell_limit(self, limit: Limit | None) -> None:
         """Let the master know how long to wait: what begins now may keep even the listener from telling."""
-        with self._wire:
+        with self.wire:
             self._transport.send(MASTER, wire.pack((LIMIT, limit and tuple(limit))))
 
     def _tell_acquired(self, acquired: list[tuple[Named, float]]) -> None:
         """Let the master know at once what is held now: others may wait for that."""
-        with self._wire:
+        with self.wire:
             self._acquired += acquired
         self._report()

@@ -68,7 +68,7 @@ class Place(NamedTuple):
 
 def of_this_process() -> str:
     """The stacks of this process's Python threads, the main thread first, without our own; slaves tell of themselves."""
-    frames = sys._current_frames()  # noqa: SLF001  documented, for this purpose
+    frames = sys._current_frames()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
     parts = []
@@ -83,7 +83,7 @@ def of_this_process() -> str:
 
 def of_thread(ident: int) -> str:
     """The stack of one thread of this process, the innermost call last; empty if it has ended, or runs our code alone."""
-    frame = sys._current_frames().get(ident)  # noqa: SLF001  documented, for this purpose
+    frame = sys._current_frames().get(ident)
     return "" if frame is None else _text_at(frame)
 
 

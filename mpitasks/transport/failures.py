@@ -15,6 +15,13 @@ from typing import NamedTuple
 from ..errors import RemoteError, RemoteTraceback
 from . import wire
 
+MOST_LETTERS = 24_000
+"""Of a traceback: a failure that comes up through a thousand calls would else tell each level all that is below it."""
+MOST_NOTES = 20
+"""On an exception, for the same reason."""
+_HEADING = f"{RemoteTraceback.__module__}.{RemoteTraceback.__qualname__}: \n"
+_LEFT_OUT = "... and more calls between, which are left out here"
+
 
 class _Failure(NamedTuple):
     """A failure as it travels."""
@@ -58,6 +65,9 @@ def decode_failure(payload: wire.Payload) -> BaseException:
     if failure.text:
         error.__cause__ = RemoteTraceback(failure.text)
     error.add_note(failure.note)
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list) and len(notes) > MOST_NOTES:
+        notes[MOST_NOTES // 2 : MOST_NOTES // 2 + 2] = [_LEFT_OUT]  # they come one by one
     return error
 
 
@@ -105,6 +115,16 @@ def _traceback_of(error: BaseException) -> str:
     if error.__traceback__ is None and error.__cause__ is None:  # nobody has raised it: its text says all
         return ""
     try:
-        return "".join(traceback.format_exception(error))
+        return _shortened("".join(traceback.format_exception(error)))
     except Exception:  # noqa: BLE001  formatting runs user code, such as __str__ and __repr__
         return "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}\n"
+
+
+def _shortened(text: str) -> str:
+    """The text with its ends alone, if it is long: there are the first cause, and who heard of it last."""
+    while text.startswith(_HEADING * 2):  # each level puts one above all that is below it
+        text = text.removeprefix(_HEADING)
+    if len(text) <= MOST_LETTERS:
+        return text
+    head, tail = text[: MOST_LETTERS // 2].rpartition("\n")[0], text[-MOST_LETTERS // 2 :].partition("\n")[2]
+    return f"{head}\n{_LEFT_OUT}\n{tail}"

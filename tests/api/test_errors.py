@@ -17,6 +17,7 @@ ALSO = {
     "NotRunning": RuntimeError,
     "StartError": RuntimeError,
     "FarmBroken": RuntimeError,
+    "Deadlock": RuntimeError,
     "HostLost": errors.FarmBroken,
     "InitializerFailed": BrokenExecutor,
     "DuplicateTask": ValueError,

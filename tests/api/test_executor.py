@@ -520,7 +520,7 @@ def test_an_executor_does_not_travel() -> None:
     """Only main submits calls: inside a task, there is no executor to be made or used."""
 
     def body(executor: Executor) -> None:
-        with pytest.raises(NotRunning, match="was called inside a task"):
+        with pytest.raises(NotRunning, match="Executor was used inside a task, and belongs to main"):
             executor.submit(Executor).result()
         with pytest.raises(EncodeError):
             executor.submit(executor.submit, abs, 1).result()

@@ -448,15 +448,3 @@ def test_a_call_outside_of_run_is_refused(call: Callable[[], object], words: str
     """The error says where to move it."""
     with pytest.raises(NotRunning, match=words):
         call()
-
-
-@task
-def nested() -> None:
-    """Call a task inside a task."""
-    add.delay(1)
-
-
-def test_a_call_inside_a_task_is_refused(farm: Run) -> None:
-    """Until tasks may submit tasks, the error says what to do instead."""
-    with pytest.raises(NotRunning, match=r"add\.delay\(\) was called inside a task: only main\(\) can submit calls"):
-        farm(lambda: nested.delay().result())

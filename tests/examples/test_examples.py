@@ -46,6 +46,11 @@ wing.msh: area 246.40, loaded 1x
 fuselage.msh: area 554.40, loaded 1x
 tail.msh: area 246.40, loaded 1x
 """,
+    "tree.py": """\
+sorted: True
+steps from 27 to 1: 111
+20! = 2432902008176640000
+""",
     "worklist.py": """\
 0 squared is 0
 1 squared is 1

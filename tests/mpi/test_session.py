@@ -196,7 +196,7 @@ MISUSES = {
     "second": ("mpitasks.run(int); mpitasks.run(int)", "", "StartError", "run() was called a second time under MPI"),
     "delay before": ("one.delay()", "", "NotRunning", "app.one.delay() was called outside mpitasks.run()"),
     "delay after": ("mpitasks.run(int); one.delay()", "", "NotRunning", "app.one.delay() was called outside mpitasks.run()"),
-    "delay in a task": ("mpitasks.run(main)", "one.delay(one).result()", "NotRunning", "called inside a task"),
+    "delay in a child": ("mpitasks.run(main, isolate=True)", "one.delay(one).result()", "NotRunning", "in an isolated call"),
     "run in a task": ("mpitasks.run(main)", "one.delay(mpitasks.run).result()", "StartError", "was called inside a task"),
 }
 

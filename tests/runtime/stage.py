@@ -147,7 +147,7 @@ class Actor:
     def listen(self) -> None:
         """What the listener thread does while a call goes on for long; at any moment of that."""
         slave = self.slave
-        while slave._receive():
+        while slave.receive():
             pass
         if slave._outbox or slave.records or slave._held is not slave._keeper.held:
             slave._report()

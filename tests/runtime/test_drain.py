@@ -74,7 +74,7 @@ def test_what_runs_may_end_and_counts(new_world: Callable[..., World]) -> None:
     def look() -> None:
         world.master.interrupts.draining = "the test"
         world.master.step()
-        world.slaves[1]._receive()
+        world.slaves[1].receive()
         seen.append(current().should_stop())
 
     inside.extend([look])

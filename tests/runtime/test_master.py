@@ -120,7 +120,7 @@ def test_a_late_window_is_asked_back(new_world: NewWorld, clock: Clock) -> None:
     def meanwhile() -> str:
         clock.now += LATE
         world.master.step()  # asks
-        world.slaves[1]._receive()  # what the listener thread would do
+        world.slaves[1].receive()  # what the listener thread would do
         world.master.step()  # hears, and sends to the other
         return "begun"
 
@@ -160,7 +160,7 @@ def test_a_slave_that_has_begun_all_gives_nothing_back(new_world: NewWorld, cloc
     world.master.step()
     inside.extend([lambda: None] * 2)
     slave = world.slaves[1]
-    slave._receive()  # the window, and not yet the question
+    slave.receive()  # the window, and not yet the question
     while slave._inbox:
         slave._outbox.append(slave._run(slave._inbox.popleft()))
     world.finish()
@@ -189,7 +189,7 @@ def test_cancel_after_the_window_is_sent(new_world: NewWorld) -> None:
     future = do.delay()
     assert future.cancel() is False
     assert [message[2:] for message in world.messages("STOP")] == [("STOP", 1)]
-    assert [world.slaves[1]._receive(), world.slaves[1]._receive()] == [True, True]
+    assert [world.slaves[1].receive(), world.slaves[1].receive()] == [True, True]
     world.finish()
     do.delay()
     world.finish()
@@ -400,9 +400,9 @@ def test_abandoned_calls_are_cancelled(new_world: NewWorld) -> None:
     stops: list[bool] = []
     inside.append(lambda: stops.append(mpitasks.current().should_stop()))
     slave = world.slaves[1]
-    slave._receive()
+    slave.receive()
     call = slave._inbox.popleft()  # begun before the message came
-    slave._receive()
+    slave.receive()
     slave._outbox.append(slave._run(call))
     slave._report()
     world.master.step()

@@ -366,7 +366,7 @@ def test_a_slave_leaves_in_the_midst_of_a_call(stuck: Stuck, monkeypatch: pytest
 
     def leave() -> None:
         ended.append(threading.current_thread().name)
-        slave._wire.release()
+        slave.wire.release()
         slave._runner.alarm._end = None
         raise Left
 

@@ -110,7 +110,7 @@ def release_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def give_back_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a slave gives back, it runs all the same."""
-    monkeypatch.setattr(Slave, "_unbegun", lambda self: [call[0] for call in self._inbox])
+    monkeypatch.setattr(Slave, "unbegun", lambda self: [call[0] for call in self._inbox])
 
 
 def cancel_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_nothing_stays_unsent(new_world: NewWorld) -> None:
     echo.map(range(3), chunksize=3)
     world.turn()
     slave = world.slaves[1]
-    assert slave._receive()
+    assert slave.receive()
     slave._run_next()
     assert reports(world) == [1]
     slave._inbox.clear()  # as if it had been given back just now
@@ -349,7 +349,7 @@ def test_nothing_is_lost_at_the_end(new_world: NewWorld) -> None:
     world = new_world(1)
     slave = world.slaves[1]
     echo.delay(1)
-    slave._receive()
+    slave.receive()
     slave._outbox.append(slave._run(slave._inbox.popleft()))
     slave.records.append({"name": "app"})
     slave.close()

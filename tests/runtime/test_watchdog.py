@@ -112,7 +112,7 @@ def test_calls_may_take_three_times_what_they_usually_take(new_world: NewWorld, 
     worlds.inside += [int, lambda: setattr(clock, "now", clock.now + 100)]
     for _ in range(3):
         stuck.delay()
-    world.slaves[1]._receive()
+    world.slaves[1].receive()
     world.slaves[1]._run_next()
     world.master.step()
     dog = watch(world, said, clock)
@@ -184,7 +184,7 @@ def test_each_slave_tells_where_it_is(new_world: NewWorld, clock: Clock, monkeyp
 
     def listen(_: float) -> None:
         for slave in world.slaves.values():
-            slave._receive()  # as the listener does while a call goes on
+            slave.receive()  # as the listener does while a call goes on
         world.master.step()
 
     monkeypatch.setattr(situation, "sleep", listen)

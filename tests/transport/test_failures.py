@@ -9,6 +9,7 @@ import pytest
 
 from mpitasks import MpiTasksError, RemoteError, RemoteTraceback, TaskCrashed
 from mpitasks.transport.failures import decode_failure, encode_failure, gist_of, with_earlier
+from mpitasks.transport.wire import size_of
 
 
 class Same(Exception):
@@ -160,3 +161,18 @@ def test_notes_come_along(error: BaseException) -> None:
     error.add_note("while acquiring resource db()")
     got = decode_failure(encode_failure(error, "the note"))
     assert got.__notes__ == ["while acquiring resource db()", "the note"]
+
+
+def test_a_failure_that_travels_often_stays_short() -> None:
+    """As one that comes up through a thousand calls: the first cause is there, and who heard of it last."""
+    error: BaseException = ValueError("the bottom")
+    for level in range(1000):
+        try:
+            raise error
+        except ValueError as raised:
+            payload = encode_failure(raised, f"call {level}")
+        error = decode_failure(payload)
+    assert [*error.__notes__[:2], error.__notes__[-1]] == ["call 0", "call 1", "call 999"]
+    assert len(error.__notes__) <= 20
+    assert "the bottom" in str(error.__cause__)[:2000]
+    assert size_of(payload) < 80_000

@@ -1,0 +1,317 @@
+"""Calls that calls submit, on the master.
+
+::
+
+    SUBMIT ──► a call like any other, with a parent ──► it ends ──► ANSWER to the slave of its parent
+    JOINS  ──► a call that is to end as another one ──► that one ends ──► so does this
+
+A parent that returns leaves its children to themselves, as main does: they are waited for when the run ends. A parent that
+fails, or whose slave is lost, takes with it those that have not begun: nobody could ask for them. If it runs again, it
+submits them again.
+
+Everything here happens under the master's lock.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED
+from typing import Any, Protocol, cast
+
+from typing_extensions import override
+
+from .. import registry
+from ..core.calls import ENDED, PLAIN, Call
+from ..core.scheduler import Scheduler
+from ..errors import MpiTasksError
+from ..farm import Farm
+from ..futures import Future
+from ..ids import CallId, Rank
+from ..options import Plan
+from ..transport import wire
+from ..transport.failures import encode_failure
+from .messages import (
+    ANSWER,
+    CANCELLED,
+    DEADLOCK,
+    FAILED,
+    GOES_ON,
+    JOINS,
+    KEEP,
+    NEVER_RAN,
+    RETURNED,
+    STILL,
+    SUBMIT,
+    WAITS,
+    WITHDRAW,
+    WITHDRAWN,
+    Answer,
+    Joining,
+    Submission,
+)
+
+MOST_PLANS = 256
+
+
+class Child(Future[Any]):
+    """The outcome of a call that a call has submitted: told to the slave that wants it as soon as it is there."""
+
+    def __init__(self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, str], None]) -> None:
+        super().__init__(farm, task_name)
+        self.number = number
+        self.home = rank
+        """The slave that waits for it, or will."""
+        self._tell = tell
+
+    @override
+    def _end(self, state: str) -> bool:
+        self._retrieved = True  # whoever is told it will ask, or log that nobody did
+        must_announce = super()._end(state)
+        self._tell(self, state)
+        return must_announce
+
+
+class _Host(Protocol):
+    """What is needed of the master."""
+
+    def submit_child(
+        self, plan: Plan, resource: Hashable, submission: Submission, child: Child, parent: Call | None
+    ) -> Call: ...
+    def future_of(self, call: Call) -> Future[Any]: ...
+    def withdraw_child(self, call: Call) -> bool: ...
+    def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None: ...
+    def note_end(self, rank: Rank, call_id: CallId) -> None: ...
+    def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None: ...
+
+
+class _Home:
+    """What one slave has submitted."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, Call] = {}
+        """By number; those that have ended too, until the slave is known to have seen the answer."""
+        self.answered: deque[int] = deque()
+        self.answers = 0
+        """Sent so far."""
+        self.in_vain: set[int] = set()
+        """Waits of calls that were given up."""
+
+    def seen(self, count: int) -> None:
+        """The slave has seen so many answers: it will not name those calls again."""
+        while self.answered and self.answers - len(self.answered) < count:
+            self.calls.pop(self.answered.popleft(), None)
+
+
+class Children:
+    """Takes calls from calls, and tells those how they ended."""
+
+    def __init__(self, host: _Host, farm: Farm, scheduler: Scheduler) -> None:
+        self._host = host
+        self._farm = farm
+        self._scheduler = scheduler
+        self._homes: dict[Rank, _Home] = {}
+        self._children: dict[CallId, dict[CallId, Call]] = {}
+        """Of each call, those that have not ended."""
+        self._parents: dict[CallId, CallId] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._joining: dict[Future[Any], list[Call]] = {}
+        """The calls that are to end as this one."""
+        self._ended: deque[Future[Any]] = deque()
+        """Those of them that have, to be passed on: one after the other, since a chain may be long."""
+
+    def take_in(self, rank: Rank, message: tuple[Any, ...], now: float) -> None:
+        """A message of a slave that is about calls of its calls."""
+        kind, home = message[0], self._home(rank)
+        if kind == SUBMIT:
+            self._submitted(rank, home, cast("Submission", message[1:]))
+        elif kind == WITHDRAW:
+            self._withdraw(rank, home, message[1])
+        elif kind == WAITS:
+            self._waits(rank, home, message, now)
+        elif kind == GOES_ON:
+            self._goes_on(rank, home, message[1], message[2], now)
+        elif kind == STILL:
+            self._still(rank, home, message[1], message[2])
+        elif kind == JOINS:
+            self._joins(rank, home, cast("Joining", message[1:]), now)
+
+    def keep(self, ranks: list[Rank]) -> None:
+        """Outcomes are kept: slaves have to tell which call is which."""
+        for rank in ranks:
+            self._host.send_if_there(rank, (KEEP,))
+
+    def attempt_is_over(self, call: Call) -> None:
+        """A call failed, or its slave was lost: those of its children that have not begun are cancelled."""
+        for child in list(self._children.pop(call.id, {}).values()):
+            self._parents.pop(child.id, None)
+            self._host.withdraw_child(child)
+
+    def settle(self) -> None:
+        """End the calls that are to end as others that have ended."""
+        while self._ended:
+            future = self._ended.popleft()
+            for call in self._joining.pop(future, ()):
+                self._end_as(call, future)
+
+    # ---------------------------------------------------------------- what slaves tell
+
+    def _home(self, rank: Rank) -> _Home:
+        home = self._homes.get(rank)
+        if home is None:
+            home = self._homes[rank] = _Home()
+        return home
+
+    def _submitted(self, rank: Rank, home: _Home, submission: Submission) -> None:
+        """A call submits another."""
+        number, parent_id, pickled, resource, *_, seen = submission
+        home.seen(seen)
+        self._scheduler.answered(rank)  # whatever it waits for, this is new
+        plan = self._plan(pickled)
+        child = Child(self._farm, plan.name, number, rank, self._tell)
+        parent = self._scheduler.call_on(rank, parent_id)
+        try:
+            call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
+        except (MpiTasksError, ValueError, LookupError, TypeError) as error:  # as `delay` in main would raise
+            child._exception = error
+            child._end("FINISHED")
+            return
+        if not child.done():
+            home.calls[number] = call
+            if parent is not None:
+                self._children.setdefault(parent.id, {})[call.id] = call
+                self._parents[call.id] = parent.id
+
+    def call_of(self, rank: Rank, number: int) -> Call:
+        """The call that this slave knows by that number.
+
+        Raises:
+            KeyError: It has ended, and the slave has known that for long.
+        """
+        return self._home(rank).calls[number]
+
+    def _plan(self, pickled: bytes) -> Plan:
+        plan = self._plans.get(pickled)
+        if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[pickled] = pickle.loads(pickled)  # noqa: S301  it comes from a rank of this job
+        return plan
+
+    def _withdraw(self, rank: Rank, home: _Home, number: int) -> None:
+        call = home.calls.get(number)
+        in_time = call is not None and self._host.withdraw_child(call)
+        self._host.send_if_there(rank, (WITHDRAWN, number, in_time))
+
+    def _waits(self, rank: Rank, home: _Home, message: tuple[Any, ...], now: float) -> None:
+        _, call_id, wait, back = message
+        if self._scheduler.call_on(rank, call_id) is not None:
+            self._scheduler.call_waits(rank, call_id, wait, back, now)
+            return
+        home.in_vain.add(wait)  # its time was up, and it goes on: nothing more is run for it
+        self._scheduler.given_back(rank, back, now)
+
+    def _goes_on(self, rank: Rank, home: _Home, wait: int, back: list[CallId], now: float) -> None:
+        if wait not in home.in_vain:
+            self._scheduler.call_goes_on(rank, back, now)
+            return
+        home.in_vain.discard(wait)
+        self._scheduler.given_back(rank, back, now)
+
+    def _still(self, rank: Rank, home: _Home, wait: int, seen: int) -> None:
+        """A slave has waited for a while."""
+        home.seen(seen)
+        stuck = self._scheduler.still_waits(rank, wait) if seen == home.answers else None
+        if stuck is not None:
+            why = f"{stuck.call.queue!r} waits for calls that can never run: {stuck.why}"
+            self._host.send_if_there(stuck.rank, (DEADLOCK, stuck.number, why))
+
+    # ---------------------------------------------------------------- how calls end
+
+    def _tell(self, child: Child, state: str) -> None:
+        """A child has ended: let its slave know, and those calls that are to end as it did."""
+        home = self._home(child.home)
+        home.answers += 1
+        home.answered.append(child.number)
+        call = home.calls.get(child.number)
+        if call is not None:
+            self._forget(call)
+        self._scheduler.answered(child.home)
+        self._host.send_if_there(child.home, (ANSWER, _answer(child, state)))
+        if child in self._joining:
+            self._ended.append(child)
+
+    def _forget(self, call: Call) -> None:
+        """A child has ended."""
+        parent = self._parents.pop(call.id, None)
+        if parent is not None:
+            children = self._children[parent]
+            del children[call.id]
+            if not children:
+                del self._children[parent]
+
+    def _joins(self, rank: Rank, home: _Home, joining: Joining, now: float) -> None:
+        """A call has ended by giving back the future of another."""
+        call_id, seconds, number, answer = joining
+        (call,) = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
+        self._host.note_end(rank, call_id)
+        if answer is not None:
+            _, how, payload, *_ = answer
+            self._host.end_joined(call, how, cast("wire.Payload", payload))
+            return
+        other = home.calls[number]
+        future = self._host.future_of(other)
+        if future.done():
+            self._end_as(call, future)
+            return
+        self._scheduler.postponed(call)
+        self._scheduler.joined(call, other)
+        self._joining.setdefault(future, []).append(call)
+
+    def _end_as(self, call: Call, future: Future[Any]) -> None:
+        """A call ends as that one has."""
+        if self._host.future_of(call).done():
+            return
+        if call.state != ENDED and not self._scheduler.join_ended(call):
+            return
+        child = cast("Child", future)
+        _, how, payload, *_ = _answer(child, child._state)
+        if how == NEVER_RAN:
+            self._host.end_joined(call, how, child)
+        else:
+            self._host.end_joined(call, how, cast("wire.Payload", payload))
+
+
+def _answer(child: Child, state: str) -> Answer:
+    """How a call has ended, as it travels."""
+    told = child.rank, child.attempts
+    if state == CANCELLED_AND_NOTIFIED:
+        return child.number, CANCELLED, b"", *told
+    if child._because is not None:
+        root = child._root or child._because
+        number = root.number if isinstance(root, Child) and root.home == child.home else 0
+        return child.number, NEVER_RAN, (number, root.task_name, _failure_of(root)), *told
+    if child._failed or child._exception is not None:
+        return child.number, FAILED, _failure_of(child), *told
+    assert child._payload is not None  # noqa: S101  nobody decodes it here
+    return child.number, RETURNED, wire.sendable(child._payload), *told
+
+
+def _failure_of(future: Future[Any]) -> wire.Payload:
+    """The exception of a failed call, as it came, or as it was made here."""
+    if future._payload is not None:
+        return wire.sendable(future._payload)
+    error = future._exception or MpiTasksError(f"the call of {future.task_name!r} failed")
+    return wire.sendable(encode_failure(error, f"task {future.task_name!r}"))
+
+
+def _resource(payload: wire.Payload | None) -> Hashable:
+    """What a call needs."""
+    if payload is None:
+        return PLAIN
+    is_made, resource = wire.decode(payload)
+    if not is_made:
+        return cast("Hashable", resource)
+    name, args = resource
+    return registry.resource(name).identity(args)
