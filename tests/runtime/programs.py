@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from mpitasks.runtime.master import Master
-
 LIMITS = (None, 1, 2)
 RESOURCES = (None, "plain", "file", "license", "page")
 """Of tasks: none, an id, and three that providers make."""
-SLAVES_MAY_DIE = hasattr(Master, "has_lost_slaves")
 ALWAYS = 99
 """Fails as often as it runs."""
 
@@ -184,7 +181,7 @@ class Flaw(NamedTuple):
 
 
 NO_FLAW = Flaw()
-KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS]) if SLAVES_MAY_DIE else st.just(0)
+KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS])
 FLAWS = st.sampled_from([
     *[NO_FLAW] * 14,
     Flaw(ALWAYS),
@@ -253,7 +250,7 @@ STEPS = st.one_of(
     st.builds(Cancel, WHICH),
     st.builds(Wait, WHICH),
     st.builds(Compute, SECONDS, st.integers(0, 4)),
-    *([st.builds(Kill, st.integers(1, 4), st.integers(0, 2))] if SLAVES_MAY_DIE else []),
+    st.builds(Kill, st.integers(1, 4), st.integers(0, 2)),
 )
 PROGRAMS = st.builds(
     Program,
