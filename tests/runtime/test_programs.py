@@ -5,6 +5,7 @@ To see a program that has failed here again, copy it from the note of the failur
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,8 @@ from mpitasks.runtime import keeper
 from mpitasks.runtime.master import Master
 from mpitasks.runtime.slave import Slave
 
-from .play import Play, define
+from .bodies import define
+from .play import Play
 from .programs import PROGRAMS, Program
 from .stage import Clock
 
@@ -28,12 +30,20 @@ if TYPE_CHECKING:
     Run = Callable[[Program], None]
 
 
+class AtOnce:
+    """A thread that has done its work when it is started: on the stage, a seed tells the whole story."""
+
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...], **_: object) -> None:
+        self.start = lambda: target(*args)
+
+
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     """`play(program)`: from its first step to its end, and the verdict."""
     monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.setattr(registry, "_resources", {})
     monkeypatch.setattr("mpitasks.futures._logger.disabled", True)  # failures that nobody asks for are usual here
+    monkeypatch.setattr("mpitasks.runtime.overdue.threading", SimpleNamespace(Thread=AtOnce))
     tasks, clock = define(), Clock(monkeypatch)
 
     def run(program: Program) -> None:
