@@ -193,6 +193,8 @@ class Scheduler:
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
         self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
+        if call.nest is not None:
+            call.nest.joins = None  # another one ran for it, and was cancelled
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []

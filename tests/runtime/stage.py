@@ -265,7 +265,9 @@ class Stage:
             has_mail = bool(self.mail[actor.rank])
             if actor.wake <= self.clock.now or (has_mail and not actor.is_inside):
                 moves.append(actor.resume)
-            elif actor.is_inside and (has_mail or actor.slave._outbox or actor.is_overdue):
+                if not actor.is_overdue:
+                    continue
+            if actor.is_inside and (has_mail or actor.slave._outbox or actor.is_overdue):
                 moves.append(actor.listen)
         return moves
 

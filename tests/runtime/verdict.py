@@ -257,7 +257,7 @@ class Verdict:
         if made.call.task.memo:
             together = [self.ended(other) for other in [*self.made, *self.kids] if other.number == made.number]
             fails = fails or made.call.nest is not None
-            return int(ended not in {CANCELLED, LOST}), self.deaths + (len(together) if fails else 1)
+            return int(ended not in {CANCELLED, LOST, FarmBroken.__name__}), self.deaths + (len(together) if fails else 1)
         if ended in {CANCELLED, LOST, DependencyFailed.__name__, InitializerFailed.__name__, FarmBroken.__name__}:
             joins = made.call.nest is not None and made.call.nest.how == "join"
             return 0, most - (not joins) + self.deaths
