@@ -327,9 +327,18 @@ class Proof:
                                                               ──► else: whichever slave is free one day
 
     It holds only if every slave on the way waits too, for calls alone, and could run nothing more on top.
+
+    Args:
+        slaves: All there are.
+        nesting: Which of them wait.
+        shut_by: What keeps one from running a call.
+        suspects: Calls that may not run yet, because a slave has died with them.
     """
 
-    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy) -> None:
+    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy, suspects: Iterator[Call]) -> None:
+        self.withheld: list[Call] = []
+        """Suspects among what is waited for: with these, nobody can help but by letting them go on."""
+        self._suspects = {call.id for call in suspects}
         self._slaves = slaves
         self._nesting = nesting
         self._shut_by = shut_by
@@ -384,6 +393,9 @@ class Proof:
         if call.state == SENT:
             buried = call.nest.slave if call.nest is not None else None
             return [slave for slave in self._slaves.values() if call.id in slave.window] if buried is None else [buried]
+        if call.id in self._suspects:
+            self.withheld.append(call)
+            return []
         return None  # it is to run again later
 
     def _runners(self, call: Call) -> list[Slave] | None:

@@ -485,7 +485,13 @@ class Scheduler:
         if slave.waits is None or not slave.waits.frames or slave.waits.frames[-1].number != number or slave.window:
             return None
         slave.waits.proven = True
-        stuck = Proof(self._slaves, self._nesting, self._shut_by).of(slave)
+        proof = Proof(self._slaves, self._nesting, self._shut_by, self._suspects.withheld())
+        stuck = proof.of(slave)
+        if stuck is not None and proof.withheld:
+            for call in proof.withheld:
+                self._suspects.try_now(call)
+            self._requeue(proof.withheld)
+            return None
         if stuck is not None:
             self._unproven(stuck.rank)
         return stuck

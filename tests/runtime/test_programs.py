@@ -22,7 +22,7 @@ from mpitasks.runtime.slave import Slave
 
 from .bodies import define
 from .play import Play
-from .programs import PROGRAMS, Again, Call, Compute, Delay, Nest, Program, TaskKind, Wait
+from .programs import PROGRAMS, Again, Call, Compute, Delay, Kill, Map, Nest, Program, TaskKind, Wait
 from .stage import Clock
 
 if TYPE_CHECKING:
@@ -98,6 +98,24 @@ FOUND = {
     ),
     "hands on the future of a call whose value is known: KeyError": Program(
         1, 0, (Delay(Call(MEMO)), Wait(0), Delay(Call(nest=Nest((Again(0), Call(inputs=(0,)))))))
+    ),
+    "waits on the last slave for calls that a dead one had in its window: the run never ended": Program(
+        *(2, 0),
+        (
+            *(Map(Call(TaskKind(2)), 6), Wait(0), Compute(0.0, 6)),
+            *(
+                Delay(Call(nest=Nest((Call(TaskKind(2)),) * 2 + (Call(TaskKind(2), seconds=0.001),) * 6))),
+                Compute(0, 4),
+                Kill(1),
+            ),
+        ),
+    ),
+    "waits on the last slave for a call of main that a dead one had in its window: the run never ended": Program(
+        *(3, 0),
+        (
+            *(Delay(Call()), Delay(Call(MEMO)), Kill(1), *[Delay(Call())] * 7, Delay(Call(MEMO))),
+            *(Delay(Call(MEMO, kills=1)), Delay(Call(MEMO, nest=Nest((Again(1),))))),
+        ),
     ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)

@@ -208,11 +208,11 @@ class Verdict:
         if self._needs_what_fails(made):
             return {ConnectionError.__name__}
         permitted = self._by_kids(made)
-        if call.timeout is not None:
-            permitted.add(TaskTimeout.__name__)
         failure = RemoteError.__name__ if call.asks else call.error.__name__
-        if call.fails > self._tries(made) - 1:
-            if (self.deaths or call.timeout is not None) and call.fails != ALWAYS:
+        if call.timeout is not None:
+            permitted |= {TaskTimeout.__name__, *([failure] if call.fails else [])}
+        elif call.fails > self._tries(made) - 1:
+            if self.deaths and call.fails != ALWAYS:
                 permitted.add(failure)
             else:
                 permitted = (permitted - self._good(made)) | {failure}
