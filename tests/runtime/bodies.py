@@ -154,7 +154,6 @@ class Bodies(Verdict):
                 attempt.joined = attempt.kids[-1]
                 return attempt.joined.future
             attempt.value = 7 * number + sum(value[0] for value in inputs) % 1000, ballast
-            self.seen.ended.add(number)
             return attempt.value
 
     def _misbehave(self, attempt: Attempt, begun: int) -> None:
@@ -251,7 +250,7 @@ class Bodies(Verdict):
         """What must hold when a body begins."""
         busy = self._busy(made.queue)
         assert made.limit is None or len(busy) <= made.limit, f"{made}: slaves {busy} are in it, of {made.limit}"
-        early = [other for other in made.inputs + made.after if not self._has_ended(other)]
+        early = [other for other in made.inputs + made.after if not self.values(other)]
         assert not early, f"{made} begins before {early} ended"
         for other, value in zip(made.inputs, inputs, strict=True):
             assert value in self.values(other), f"{made} gets {value} of {other}"
@@ -260,10 +259,6 @@ class Bodies(Verdict):
     def _busy(self, queue: str) -> set[int]:
         alive = {actor.rank for actor in self.stage.actors if not actor.is_dead}
         return {rank for rank, count in self.seen.inside[queue].items() if count and rank in alive}
-
-    def _has_ended(self, made: Made) -> bool:
-        joined = [attempt.joined for attempt in self.seen.attempts[made.number] if attempt.joined is not None]
-        return made.number in self.seen.ended or any(map(self._has_ended, joined))
 
     def _check_deadlock(self, attempt: Attempt, kid: Made) -> None:
         """That a call is told that it waits in vain is true: nobody runs what it waits for, and its slave could not."""

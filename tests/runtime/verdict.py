@@ -98,7 +98,6 @@ class Seen:
 
     begun: Counter[int] = field(default_factory=Counter)
     attempts: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
-    ended: set[int] = field(default_factory=set)
     inside: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """The slaves that are in a queue's bodies."""
     held: Counter[Token] = field(default_factory=Counter)
@@ -153,12 +152,14 @@ class Verdict:
 
     def values(self, made: Made) -> list[tuple[int, Any]]:
         """What it may return: each time that it ran."""
-        values: list[tuple[int, Any]] = []
-        for attempt in self.seen.attempts[made.number]:
-            if attempt.value is not None:
-                values.append(attempt.value)
-            elif attempt.joined is not None:
-                values += self.values(attempt.joined)
+        known: set[int] = set()
+        todo, values = [made.number], []
+        while todo:
+            number = todo.pop()
+            if number not in known:
+                known.add(number)
+                values += [attempt.value for attempt in self.seen.attempts[number] if attempt.value is not None]
+                todo += [attempt.joined.number for attempt in self.seen.attempts[number] if attempt.joined is not None]
         return values
 
     def _judge(self, made: Made, ended: str) -> None:
