@@ -577,6 +577,8 @@ class Master:
                 for stuck in self._overdue.look(now):
                     self._leave_behind(stuck, now)
                 heard = True
+            if heard:
+                self._children.settle()
             if self.interrupts.draining:
                 self._begin_draining()
             elif heard or now >= self._decide_at:

@@ -117,6 +117,9 @@ FOUND = {
             *(Delay(Call(MEMO, kills=1)), Delay(Call(MEMO, nest=Nest((Again(1),))))),
         ),
     ),
+    "gives back the future of a call that takes the last slave: the run never ended": Program(
+        1, 0, (Delay(Call(nest=Nest((Call(kills=1),), how="join"))),)
+    ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)
     ),
