@@ -195,6 +195,8 @@ class Scheduler:
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
         self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
+        if call.nest is not None:
+            call.nest.joins = None  # another one ran for it, and was cancelled
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []
@@ -280,7 +282,7 @@ class Scheduler:
     def given_up(self, rank: Rank, call_id: CallId, attempt: int, now: float) -> list[Call]:
         """A call has ended, for all but its slave, which is still in it: it can't be interrupted.
 
-        So has what waits below it there, since that can't go on before. If the call waits itself, what runs on top of it is what
+        So has what waits below it there, since that can't go on before. If the call waits itself, what runs on top is what
         can't be interrupted, descends from it, and ends with it. The slave counts for limits as before, and gets nothing new
         until it has given the outcomes of all these after all.
 
@@ -508,8 +510,13 @@ class Scheduler:
         if slave.waits is None or not frames or frames[-1].number != number:
             return None
         slave.waits.proven = True
-        withheld = {call.id for call in self._suspects.withheld()}
-        stuck = Proof(self._slaves, self._nesting, self._shut_by, withheld).of(slave)
+        proof = Proof(self._slaves, self._nesting, self._shut_by, self._suspects.withheld())
+        stuck = proof.of(slave)
+        if stuck is not None and proof.withheld:
+            for call in proof.withheld:
+                self._suspects.try_now(call)
+            self._requeue(proof.withheld)
+            return None
         if stuck is not None:
             self._unproven(stuck.rank)
         return stuck

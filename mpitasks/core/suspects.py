@@ -57,7 +57,7 @@ class Suspects:
         return call
 
     def try_now(self, call: Call) -> None:
-        """Put this one on trial, out of its turn: the others of its group wait for those that are on trial already."""
+        """Put this one on trial out of its turn."""
         for group in [*self.groups, *self.on_trial.values()]:
             if call in group:
                 group.remove(call)

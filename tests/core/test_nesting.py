@@ -392,6 +392,8 @@ def test_a_wait_for_a_suspect_that_nobody_can_run_is_a_deadlock() -> None:
     farm.wait(parent, 5, rank=2)
     farm.scheduler.slave_lost(ONE)
     assert farm.decide() == {}
+    assert farm.scheduler.still_waits(TWO, 5) is None, "it goes on trial first"
+    assert farm.decide() == {}
     stuck = farm.scheduler.still_waits(TWO, 5)
     assert stuck is not None
     assert stuck.call is parent
