@@ -33,7 +33,7 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Rules, Scheduler, Send
-from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
+from ..errors import FarmBroken, JournalError, NotRunning, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
@@ -463,7 +463,11 @@ class Master:
             FarmBroken: The farm has ended.
             KeyError: A slave names a call that it can't know.
             ValueError: Its `id` names another call.
+            NotRunning: The other one was given up.
         """
+        if self._scheduler.is_given_up(child.home, submission[1]):  # its slave runs nothing, so it could wait for ever
+            msg = f"{plan.name!r} can't be called here any more: that call has outlasted its timeout, and was given up"
+            raise NotRunning(msg)
         _, _, _, _, payload, claims, after, function, identity, _ = submission
         if after:
             plan = replace(plan, after=tuple(self._child_of(child, number) for number in after))
