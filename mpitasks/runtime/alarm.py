@@ -155,6 +155,10 @@ class Alarm:
                 watched.stack = stacks.of_thread(watched.thread)
             raise TimeUp
 
+    def left(self) -> float | None:
+        """Seconds until the time is up of a call that waits below; None: none has a limit."""
+        return max(SOON, self._below[-1].until - perf_counter()) if self._below else None
+
     def ended_for(self) -> Watched | None:
         """The call that waits below, for which what runs here was ended, or was to be; None: there is none."""
         return next((one for one in self._below if one.stack is not None), None)

@@ -264,6 +264,10 @@ def between():
 async def awaits_with_a_limit():
     return await hang.delay()
 
+@task(timeout=0.5)
+def waits_for_an_isolated_one():
+    return hang.options(isolate=True).delay().result()
+
 def main():
     began = time.perf_counter()
     error = globals()[sys.argv[2]].delay().exception()
@@ -296,3 +300,11 @@ def test_a_hang_on_top_that_cannot_be_interrupted(mpiexec: Mpiexec, hang: str, o
     assert (ended.returncode, ended.stdout) == (0, "TaskTimeout True True\nafter run\n"), ended.stderr
     assert "mpitasks: rank 1 was left in a call of " in ended.stderr
     assert seconds_of_the_end(ended) < SOON
+
+
+@pytest.mark.parametrize("hang", ["loop", "in_c_with_the_interpreter"])
+def test_a_hang_in_a_child_has_the_time_of_what_waits_for_it(mpiexec: Mpiexec, hang: str) -> None:
+    """It is killed, whatever it does, and the slave goes on."""
+    ended = mpiexec(2, NESTED, hang, "waits_for_an_isolated_one", "goes on")
+    assert (ended.returncode, ended.stdout) == (0, "TaskTimeout False True\n3\nafter run\n"), ended.stderr
+    assert "left in a call" not in ended.stderr
