@@ -58,7 +58,9 @@ MOST_PLANS = 256
 class Child(Future[Any]):
     """The outcome of a call that a call has submitted: told to the slave that wants it as soon as it is there."""
 
-    def __init__(self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, str], None]) -> None:
+    def __init__(
+        self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, Call | None, str], None]
+    ) -> None:
         super().__init__(farm, task_name)
         self.number = number
         self.home = rank
@@ -68,8 +70,9 @@ class Child(Future[Any]):
     @override
     def _end(self, state: str) -> bool:
         self._retrieved = True  # whoever is told it will ask, or log that nobody did
+        call = self._call
         must_announce = super()._end(state)
-        self._tell(self, state)
+        self._tell(self, call, state)
         return must_announce
 
 
@@ -90,8 +93,8 @@ class _Home:
     """What one slave has submitted."""
 
     def __init__(self) -> None:
-        self.calls: dict[int, Call] = {}
-        """By number; those that have ended too, until the slave is known to have seen the answer."""
+        self.children: dict[int, Child] = {}
+        """By number; those that have ended too, even at once, until the slave is known to have seen the answer."""
         self.answered: deque[int] = deque()
         self.answers = 0
         """Sent so far."""
@@ -101,7 +104,7 @@ class _Home:
     def seen(self, count: int) -> None:
         """The slave has seen so many answers: it will not name those calls again."""
         while self.answered and self.answers - len(self.answered) < count:
-            self.calls.pop(self.answered.popleft(), None)
+            self.children.pop(self.answered.popleft(), None)
 
 
 class Children:
@@ -116,9 +119,9 @@ class Children:
         """Of each call, those that have not ended."""
         self._parents: dict[CallId, CallId] = {}
         self._plans: dict[bytes, Plan] = {}
-        self._joining: dict[Future[Any], list[Call]] = {}
+        self._joining: dict[Child, list[Call]] = {}
         """The calls that are to end as this one."""
-        self._ended: deque[Future[Any]] = deque()
+        self._ended: deque[Child] = deque()
         """Those of them that have, to be passed on: one after the other, since a chain may be long."""
 
     def take_in(self, rank: Rank, message: tuple[Any, ...], now: float) -> None:
@@ -151,9 +154,9 @@ class Children:
     def settle(self) -> None:
         """End the calls that are to end as others that have ended."""
         while self._ended:
-            future = self._ended.popleft()
-            for call in self._joining.pop(future, ()):
-                self._end_as(call, future)
+            child = self._ended.popleft()
+            for call in self._joining.pop(child, ()):
+                self._end_as(call, child)
 
     # ---------------------------------------------------------------- what slaves tell
 
@@ -169,7 +172,7 @@ class Children:
         home.seen(seen)
         self._scheduler.answered(rank)  # whatever it waits for, this is new
         plan = self._plan(pickled)
-        child = Child(self._farm, plan.name, number, rank, self._tell)
+        child = home.children[number] = Child(self._farm, plan.name, number, rank, self._tell)
         parent = self._scheduler.call_on(rank, parent_id)
         try:
             call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
@@ -177,19 +180,17 @@ class Children:
             child._exception = error
             child._end("FINISHED")
             return
-        if not child.done():
-            home.calls[number] = call
-            if parent is not None:
-                self._children.setdefault(parent.id, {})[call.id] = call
-                self._parents[call.id] = parent.id
+        if parent is not None and not child.done():
+            self._children.setdefault(parent.id, {})[call.id] = call
+            self._parents[call.id] = parent.id
 
-    def call_of(self, rank: Rank, number: int) -> Call:
-        """The call that this slave knows by that number.
+    def child_of(self, rank: Rank, number: int) -> Child:
+        """What this slave knows by that number.
 
         Raises:
             KeyError: It has ended, and the slave has known that for long.
         """
-        return self._home(rank).calls[number]
+        return self._home(rank).children[number]
 
     def _plan(self, pickled: bytes) -> Plan:
         plan = self._plans.get(pickled)
@@ -200,7 +201,8 @@ class Children:
         return plan
 
     def _withdraw(self, rank: Rank, home: _Home, number: int) -> None:
-        call = home.calls.get(number)
+        child = home.children.get(number)
+        call = None if child is None else child._call
         in_time = call is not None and self._host.withdraw_child(call)
         self._host.send_if_there(rank, (WITHDRAWN, number, in_time))
 
@@ -229,12 +231,11 @@ class Children:
 
     # ---------------------------------------------------------------- how calls end
 
-    def _tell(self, child: Child, state: str) -> None:
+    def _tell(self, child: Child, call: Call | None, state: str) -> None:
         """A child has ended: let its slave know, and those calls that are to end as it did."""
         home = self._home(child.home)
         home.answers += 1
         home.answered.append(child.number)
-        call = home.calls.get(child.number)
         if call is not None:
             self._forget(call)
         self._scheduler.answered(child.home)
@@ -260,22 +261,21 @@ class Children:
             _, how, payload, *_ = answer
             self._host.end_joined(call, how, cast("wire.Payload", payload))
             return
-        other = home.calls[number]
-        future = self._host.future_of(other)
-        if future.done():
-            self._end_as(call, future)
+        child = home.children[number]
+        other = child._call
+        if other is None:  # it has ended
+            self._end_as(call, child)
             return
         self._scheduler.postponed(call)
         self._scheduler.joined(call, other)
-        self._joining.setdefault(future, []).append(call)
+        self._joining.setdefault(child, []).append(call)
 
-    def _end_as(self, call: Call, future: Future[Any]) -> None:
+    def _end_as(self, call: Call, child: Child) -> None:
         """A call ends as that one has."""
         if self._host.future_of(call).done():
             return
         if call.state != ENDED and not self._scheduler.join_ended(call):
             return
-        child = cast("Child", future)
         _, how, payload, *_ = _answer(child, child._state)
         if how == NEVER_RAN:
             self._host.end_joined(call, how, child)

@@ -471,7 +471,7 @@ class Master:
 
     def _child_of(self, child: Child, number: int) -> Future[Any]:
         """The future of another call that this one's slave has submitted."""
-        return _ours(self._children.call_of(child.home, number)).future
+        return self._children.child_of(child.home, number)
 
     def _remember_child(self, call: _Call, identity: tuple[bytes, int, bool, str], parent: Call | None) -> bool:
         """As `_remember`, of a call that another one submits, by what its slave says of it."""

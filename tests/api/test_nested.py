@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, NotRunning, resource, task
+from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, NotRunning, resource, task
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -409,6 +409,56 @@ def test_a_wait_may_run_out(threads: Run) -> None:
         return do.delay(0).result()
 
     assert threads(main)
+    calls.clear()
+
+
+# ---------------------------------------------------------------- calls that have ended before they began
+
+
+@task("nested.known", memo=True)
+def known(x: int) -> int:
+    """Has an outcome that the master knows, once it was called."""
+    return x + 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [lambda: known.delay(1), lambda: add.delay(known.delay(1)).result(), lambda: add.options(after=[known.delay(1)]).delay(2)],
+)
+def test_a_known_outcome_is_given_back_and_handed_on(farm: Run, body: Callable[[], Any]) -> None:
+    """The call ends while it is submitted; its slave does not know that yet, and names it all the same."""
+
+    def main() -> list[int]:
+        calls[:] = [body]
+        return [known.delay(1).result(), do.delay(0).result(), known.delay(2).result()]
+
+    assert farm(main) == [2, 2, 3]
+    calls.clear()
+
+
+def test_a_refused_call_is_given_back(threads: Run) -> None:
+    """The run is closing: the call fails with what its child failed with, and the others keep their outcomes."""
+    futures: list[Any] = []
+
+    def late() -> Any:
+        while not mpitasks.current().should_stop():
+            pass
+        return add.delay(1)
+
+    def main() -> None:
+        gate = tasks.gate()
+        calls[:] = [late, lambda: gate.opened.wait(tasks.PATIENCE)]
+        futures[:] = [do.delay(0), do.delay(1)]
+        futures[0].add_done_callback(lambda _: gate.opened.set())
+        while not all(future.running() for future in futures):
+            pass
+        raise OSError("main")
+
+    with pytest.raises(OSError, match="main"):
+        threads(main, grace=tasks.PATIENCE)
+    with pytest.raises(FarmBroken, match="can't be called any more: the run is ending"):
+        futures[0].result()
+    assert futures[1].result()
     calls.clear()
 
 
