@@ -568,6 +568,7 @@ class Master:
                 for stuck in self._overdue.look(now):
                     self._leave_behind(stuck, now)
                 heard = True
+            self._children.settle()  # after all this: calls end by more than messages
             if self.interrupts.draining:
                 self._begin_draining()
             elif heard or now >= self._decide_at:
@@ -624,6 +625,7 @@ class Master:
             self._unlooked = 0
             self._drive.stepped_at = now
             if self._look(now):
+                self._children.settle()
                 self._decide(now)
 
     def _admit(self, call: _Call, claims: list[Any]) -> bool:
@@ -731,7 +733,6 @@ class Master:
         while arrival is not None:
             self._take_in(arrival, now)
             arrival = self._transport.receive()
-        self._children.settle()
         self._drive.heard_at = now
         return True
 

@@ -12,7 +12,7 @@ from mpitasks.errors import DependencyFailed, MpiTasksError
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import Functions
 
-from .world import World, echo, fail
+from .world import World, do, echo, fail, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +162,17 @@ def test_a_death_in_a_window_says_so(new_world: Callable[..., World], caplog: py
     assert (first.results(), futures.results()) == ([0, 1], [0, 1, 2, 3])
     assert [calls for _, calls in world.windows()] == [[1], [2], [3, 4, 5, 6], [3], [4], [5], [6]]
     assert re.search(r"it had 4 calls of '.*echo', all run again, one by one; 1 slave left", caplog.text)
+
+
+def test_a_call_ends_with_the_lost_one_that_it_gave_back(new_world: Callable[..., World]) -> None:
+    """At once: no message will come of either."""
+    world = new_world(2)
+    inside.append(lambda: echo.delay(1))
+    outer = do.delay()
+    world.turn(2)
+    world.kill(world.windows()[-1][0])
+    world.master.step()
+    assert "task 'tests.runtime.world.echo': the slave that had it died" in failure(outer)
 
 
 def test_functions_are_forgotten_with_their_slave() -> None:

@@ -294,6 +294,24 @@ def test_a_silent_slave_is_given_up_by_the_master(stuck: Stuck, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("at_once")
+def test_a_call_ends_with_the_one_that_it_gave_back(stuck: Stuck) -> None:
+    """At once, not with the next message."""
+    seen: list[bool] = []
+
+    def work() -> None:
+        stuck.world.master.step()
+        stuck.clock.now += LONG + SILENCE + 0.1
+        stuck.world.master.step()
+        stuck.world.master.step()
+        seen.append(outer.done())
+
+    inside.extend([work, limited.delay])
+    outer = do.delay()
+    stuck.world.finish()
+    assert (seen, type(outer.exception())) == ([True], TaskTimeout)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_without_a_stack_the_error_says_so(stuck: Stuck) -> None:
     """Why it can't be had."""
 
