@@ -35,7 +35,7 @@ from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
-from ..journal.identity import Known, of_child
+from ..journal.identity import Attempt, Known, of_child
 from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure, name_of
@@ -89,7 +89,20 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("crashes", "failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = (
+        "crashes",
+        "failed",
+        "future",
+        "is_early",
+        "known",
+        "payload",
+        "places",
+        "plan",
+        "setup",
+        "submitted_by",
+        "target",
+        "values",
+    )
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -113,6 +126,8 @@ class _Call(Call):
         """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
+        self.submitted_by: Attempt | None = None
+        """None: by main, or its outcome is not kept."""
 
 
 def _identity(named: Named) -> Provided:
@@ -223,7 +238,7 @@ class Master:
         future = call.future
         value = book.find(known.key)
         if call.plan.id is not None and not call.plan.memo:
-            book.identities.claim(known.key, call.plan, future, returned=value is not None)
+            book.identities.claim(known.key, call.plan, future, by=call.submitted_by, returned=value is not None)
         call.known, future._identity = known, known.key
         if value is None:
             return False
@@ -477,7 +492,10 @@ class Master:
         """As `_remember`, of a call that another one submits, by what its slave says of it."""
         same, place, relative, shown = identity
         book = self._book = self._book or Book()
-        known = _ours(parent).known if parent is not None else None
+        known = None
+        if parent is not None:
+            known = _ours(parent).known
+            call.submitted_by = Attempt(parent.id, parent.attempt, _ours(parent).submitted_by)
         key = None if not relative else b"" if known is None else known.key
         return self._is_known(book, call, of_child(call.plan, same, place, shown, key))
 

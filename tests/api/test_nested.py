@@ -412,6 +412,42 @@ def test_a_wait_may_run_out(threads: Run) -> None:
     calls.clear()
 
 
+@pytest.mark.parametrize("levels", [0, 1])
+def test_an_attempt_names_its_calls_as_the_last_one_did(farm: Run, tmp_path: Path, names: None, levels: int) -> None:
+    """`id=` names a call of a call: whichever attempt submits it, and of whichever call above."""
+    failures = [OSError, OSError]
+
+    def lower() -> int:
+        value = add.options(id="x").delay(7).result()
+        if failures:
+            raise failures.pop()
+        return value
+
+    def main() -> int:
+        calls[:] = [lower]
+        parent = task("nested.names", retries=2)(lambda: do.delay(0).result() if levels else lower())
+        return parent.delay().result()
+
+    assert farm(main, journal=tmp_path / "run.jrnl") == 7
+    calls.clear()
+
+
+def test_a_name_is_that_of_one_call(farm: Run, tmp_path: Path) -> None:
+    """As in main; whether the other one is of the same call, or of another."""
+
+    def body() -> int:
+        return add.options(id="x").delay(1).result()
+
+    def main() -> list[str]:
+        calls[:] = [body, lambda: [body(), body()]]
+        do.delay(0).result()
+        return [str(do.delay(0).exception()), str(do.delay(1).exception())]
+
+    for text in farm(main, journal=tmp_path / "run.jrnl"):
+        assert "id='x' names another call of" in text
+    calls.clear()
+
+
 # ---------------------------------------------------------------- calls that have ended before they began
 
 
