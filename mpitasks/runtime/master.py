@@ -94,6 +94,7 @@ class _Call(Call):
         "failed",
         "future",
         "is_early",
+        "is_unwanted",
         "known",
         "payload",
         "places",
@@ -122,6 +123,8 @@ class _Call(Call):
         """How often it has failed."""
         self.is_early = False
         """Whether it knows that it should stop: what it returns may be half of it."""
+        self.is_unwanted = False
+        """Whether it was cancelled, too late: it is told to stop, and does not run again if it fails."""
         self.crashes: tuple[str, ...] = ()
         """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
@@ -511,6 +514,7 @@ class Master:
             return True
         rank = _ours(call).future.rank
         if call.state != ENDED and rank is not None:
+            _ours(call).is_unwanted = True
             self._send(Rank(rank), (STOP, call.id))
         return False
 
@@ -762,7 +766,7 @@ class Master:
         elif message[0] == BYE:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
-            self._hear(message[1])
+            self._hear(arrival.source, message[1])
         elif message[0] == STACKS:
             self.stacks[arrival.source] = message[1]
         elif message[0] == LIMIT:
@@ -831,7 +835,7 @@ class Master:
             if call.nest is not None:
                 self._children.attempt_is_over(call)
             if not _ours(call).future.done():
-                _ours(call).future._state = PENDING
+                _ours(call).future._state, _ours(call).is_early = PENDING, False
         for call in lost.given_up:
             self._end_lost(_ours(call))
         if self._losses.nobody_left:
@@ -846,10 +850,10 @@ class Master:
         error = self._losses.error(call, call.plan.name)
         self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
-    def _hear(self, call_id: CallId) -> None:
-        """That call knows that it should stop."""
-        for _, call in self._scheduler.sent():
-            if call.id == call_id:
+    def _hear(self, source: Rank, call_id: CallId) -> None:
+        """That call knows that it should stop. One that was given up may run again elsewhere, and knows nothing there."""
+        for rank, call in self._scheduler.sent():
+            if call.id == call_id and rank == source:
                 _ours(call).is_early = True
 
     def _leave_behind(self, stuck: Stuck, now: float) -> None:
@@ -891,8 +895,9 @@ class Master:
         if call.nest is not None:
             self._children.attempt_is_over(call)
         retries = call.plan.retries
-        pause = None if retries is None or self._closing or self._draining else retries.pause(call.failed, failure)
-        if pause is None or call.future.done():
+        is_last = retries is None or self._closing or self._draining or call.is_unwanted or call.future.done()
+        pause = None if retries is None or is_last else retries.pause(call.failed, failure)
+        if pause is None:
             return False
         call.future._state, call.is_early = PENDING, False
         self._scheduler.tally.queues[call.queue].retried += 1
@@ -1003,6 +1008,7 @@ class Master:
 
     def _send_window(self, order: Send) -> None:
         calls: list[SentCall] = []
+        unwanted: list[CallId] = []
         numbers: set[int] = set()
         needed = order.calls[0].resource  # the same for all
         resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
@@ -1014,6 +1020,8 @@ class Master:
                 numbers.add(call.target)
             if call.setup is not None:
                 numbers.add(call.setup)
+            if call.is_unwanted:  # it has come back, or its slave has died
+                unwanted.append(call.id)
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
             plan = call.plan
@@ -1023,6 +1031,8 @@ class Master:
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         kind = (ABOVE, order.above) if order.above else (WINDOW,)
         self._send(order.rank, (*kind, functions, dropped, calls))
+        for call_id in unwanted:
+            self._send(order.rank, (STOP, call_id))
 
     def _send(self, rank: Rank, message: tuple[Any, ...]) -> None:
         self._transport.send(rank, wire.pack(message))

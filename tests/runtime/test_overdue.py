@@ -18,6 +18,7 @@ from tests.runtime.world import World, do, echo, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.runtime.world import Clock
 
@@ -248,6 +249,24 @@ def test_so_it_is_with_what_the_alarm_ends(new_world: NewWorld, kind: type[Excep
     future = do.options(timeout=LONG, retries=1, retry_for=kind).delay()
     world.finish()
     assert (type(future.exception()), future.attempts) == (TaskTimeout, attempts)
+
+
+def test_what_the_first_attempt_hears_does_not_count_for_the_second(stuck: Stuck, tmp_path: Path) -> None:
+    """It is nobody's any more: the second one does all of its work, and that is kept."""
+
+    def work() -> None:
+        inside.append(lambda: "second")
+        stuck.outlast()
+        assert current().should_stop()
+        stuck.world.turn(1)
+
+    stuck.world.master.keep_journal(tmp_path / "run.jrnl")
+    inside.append(work)
+    future = do.options(timeout=LONG, retries=1).delay()
+    stuck.world.turn(2)
+    kept = stuck.world.master.kept
+    stuck.world.master.end_journal("ended")
+    assert (future.result(), kept) == ("second", 1)
 
 
 # ---------------------------------------------------------------- the slave can't tell
