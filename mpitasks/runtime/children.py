@@ -86,6 +86,7 @@ class _Host(Protocol):
     def withdraw_child(self, call: Call) -> bool: ...
     def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None: ...
     def note_end(self, rank: Rank, call_id: CallId) -> None: ...
+    def note_late(self, rank: Rank) -> None: ...
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None: ...
 
 
@@ -171,12 +172,15 @@ class Children:
         number, parent_id, pickled, resource, *_, seen = submission
         home.seen(seen)
         self._scheduler.answered(rank)  # whatever it waits for, this is new
-        plan = self._plan(pickled)
-        child = home.children[number] = Child(self._farm, plan.name, number, rank, self._tell)
+        child = home.children[number] = Child(self._farm, "?", number, rank, self._tell)
         parent = self._scheduler.call_on(rank, parent_id)
         try:
+            plan = self._plan(pickled)
+            child.task_name = plan.name
             call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
-        except (MpiTasksError, ValueError, LookupError, TypeError) as error:  # as `delay` in main would raise
+        except Exception as error:  # noqa: BLE001  what unpickling an id raises too, and comparing it; as `delay` would in main
+            if child._call is not None:
+                self._scheduler.refused(child._call)
             child._exception = error
             child._end("FINISHED")
             return
@@ -255,8 +259,12 @@ class Children:
     def _joins(self, rank: Rank, home: _Home, joining: Joining, now: float) -> None:
         """A call has ended by giving back the future of another."""
         call_id, seconds, number, answer = joining
-        (call,) = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
+        ended = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
         self._host.note_end(rank, call_id)
+        if not ended:
+            self._host.note_late(rank)
+            return
+        (call,) = ended
         if answer is not None:
             _, how, payload, *_ = answer
             self._host.end_joined(call, how, cast("wire.Payload", payload))

@@ -536,6 +536,12 @@ class Master:
         """A slave has ended a call without an outcome."""
         self._overdue.answered(rank, [(call_id, None, None, b"")])
 
+    def note_late(self, rank: Rank) -> None:
+        """What a slave has ended was given up before; it works again."""
+        name = self._overdue.left.pop(rank)
+        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
+        self._records.append(logs.warning(text))
+
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None:
         """Send to a slave that has not been let go."""
         if rank in self._present and not self._dismissed and self._drive.broken is None:
@@ -869,10 +875,8 @@ class Master:
         self._failed(_ours(call), failure, payload, now)
 
     def _without_late(self, rank: Rank, calls: list[_Call], outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes of these calls. The other one was given up; its slave works again."""
-        name = self._overdue.left.pop(rank)
-        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
-        self._records.append(logs.warning(text))
+        """The outcomes of these calls. The other one was given up."""
+        self.note_late(rank)
         ids = {call.id for call in calls}
         return [one for one in outcomes if one[0] in ids]
 

@@ -498,6 +498,36 @@ def test_a_refused_call_is_given_back(threads: Run) -> None:
     calls.clear()
 
 
+class Unreadable:
+    """An id that the master can't unpickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unread, ()
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Unread(Exception):
+    """What unpickling raises."""
+
+
+def _unread() -> None:
+    raise Unread("not on this rank")
+
+
+def test_what_the_master_cant_read_fails_that_call_alone(threads: Run) -> None:
+    """By whatever its unpickling raises."""
+
+    def main() -> tuple[Any, int]:
+        calls[:] = [lambda: add.options(resource=Unreadable()).delay(1)]
+        return do.delay(0).exception(), add.delay(1).result()
+
+    error, after = threads(main)
+    assert (type(error), str(error), after) == (Unread, "not on this rank", 1)
+    calls.clear()
+
+
 # ---------------------------------------------------------------- limits and resources
 
 
@@ -546,6 +576,38 @@ def test_a_cycle_of_limits_raises_in_the_youngest(threads: Run, pair: Any) -> No
     younger, older = threads(main)
     assert isinstance(younger, Deadlock)
     assert "its limit max_slaves is reached by slave" in str(younger)
+    assert not isinstance(older, Deadlock)
+
+
+@task("nested.clashing_left", max_slaves=1)
+def clashing_left(depth: int) -> int:
+    """As `left`, after a call that was refused."""
+    add.options(id="x").delay(1).result()
+    with pytest.raises(ValueError, match="names another call"):
+        add.options(id="x").delay(2).result()
+    barrier.wait(10)
+    return clashing_right.delay(depth).result()
+
+
+@task("nested.clashing_right", max_slaves=1)
+def clashing_right(depth: int) -> int:
+    """As `right`."""
+    barrier.wait(10)
+    return clashing_left.delay(depth).result()
+
+
+def test_a_call_that_was_refused_hides_no_cycle(threads: Run, tmp_path: Path) -> None:
+    """It has ended: who has submitted it does not wait for it."""
+    barrier.reset()
+
+    def main() -> list[Any]:
+        futures = [clashing_left.delay(1), clashing_right.delay(1)]
+        younger = futures[1].exception(timeout=5)
+        barrier.abort()
+        return [younger, futures[0].exception()]
+
+    younger, older = threads(main, journal=tmp_path / "run.jrnl")
+    assert isinstance(younger, Deadlock)
     assert not isinstance(older, Deadlock)
 
 

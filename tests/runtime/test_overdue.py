@@ -331,6 +331,27 @@ def test_a_call_ends_with_the_one_that_it_gave_back(stuck: Stuck) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+def test_what_was_given_up_may_give_back_a_call(stuck: Stuck) -> None:
+    """Nobody ends by that any more; the slave works again."""
+    world = stuck.world
+
+    def work() -> Any:
+        world.master.step()
+        stuck.clock.now += LONG + SILENCE + 0.1
+        world.master.step()
+        world.master.step()
+        return echo.delay(1)
+
+    inside.append(work)
+    future = limited.delay()
+    world.finish()
+    assert (type(future.exception()), world.master.left_in_calls()) == (TaskTimeout, {})
+    after = [echo.delay(number) for number in range(2)]
+    world.finish()
+    assert sorted(one.rank or 0 for one in after) == [1, 2]
+
+
+@pytest.mark.usefixtures("at_once")
 def test_without_a_stack_the_error_says_so(stuck: Stuck) -> None:
     """Why it can't be had."""
 
