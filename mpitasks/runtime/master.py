@@ -23,6 +23,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, cast
@@ -999,6 +1000,11 @@ class Master:
     def _decide(self, now: float) -> None:
         """Carry out what the scheduler says, unless nothing more is to begin."""
         if self.interrupts.draining:
+            return
+        if self._closing:
+            self._cancel_waiting()  # what waited for a call that has ended, and ran nowhere itself
+            self._children.settle()
+            self._decide_at = inf
             return
         for order in self._scheduler.decide(now):
             self._carry_out(order)
