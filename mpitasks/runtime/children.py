@@ -24,8 +24,9 @@ from typing_extensions import override
 
 from .. import registry
 from ..core.calls import ENDED, PLAIN, Call
+from ..core.nesting import ends_after
 from ..core.scheduler import Scheduler
-from ..errors import MpiTasksError
+from ..errors import Deadlock, MpiTasksError
 from ..farm import Farm
 from ..futures import Future
 from ..ids import CallId, Rank
@@ -85,8 +86,7 @@ class _Host(Protocol):
     def future_of(self, call: Call) -> Future[Any]: ...
     def withdraw_child(self, call: Call) -> bool: ...
     def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None: ...
-    def note_end(self, rank: Rank, call_id: CallId) -> None: ...
-    def note_late(self, rank: Rank) -> None: ...
+    def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None: ...
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None: ...
 
 
@@ -189,7 +189,7 @@ class Children:
             self._parents[call.id] = parent.id
 
     def child_of(self, rank: Rank, number: int) -> Child:
-        """What this slave knows by that number.
+        """The outcome of the call that this slave knows by that number.
 
         Raises:
             KeyError: It has ended, and the slave has known that for long.
@@ -260,9 +260,8 @@ class Children:
         """A call has ended by giving back the future of another."""
         call_id, seconds, number, answer = joining
         ended = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
-        self._host.note_end(rank, call_id)
+        self._host.note_end(rank, call_id, was_given_up=not ended)
         if not ended:
-            self._host.note_late(rank)
             return
         (call,) = ended
         if answer is not None:
@@ -271,12 +270,14 @@ class Children:
             return
         child = home.children[number]
         other = child._call
-        if other is None:  # it has ended
+        if child.done() or other is None:
             self._end_as(call, child)
-            return
-        self._scheduler.postponed(call)
-        self._scheduler.joined(call, other)
-        self._joining.setdefault(child, []).append(call)
+        elif ends_after(other, call):
+            self._host.end_joined(call, FAILED, _in_vain(call, other))
+        else:
+            self._scheduler.postponed(call)
+            self._scheduler.joined(call, other)
+            self._joining.setdefault(child, []).append(call)
 
     def _end_as(self, call: Call, child: Child) -> None:
         """A call ends as that one has."""
@@ -304,6 +305,13 @@ def _answer(child: Child, state: str) -> Answer:
         return child.number, FAILED, _failure_of(child), *told
     assert child._payload is not None  # noqa: S101  nobody decodes it here
     return child.number, RETURNED, wire.sendable(child._payload), *told
+
+
+def _in_vain(call: Call, other: Call) -> wire.Payload:
+    """Why a call can't end as another one does."""
+    mine, its = (f"call {one.id} of {one.queue!r}" for one in (call, other))
+    why = f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}"
+    return encode_failure(Deadlock(why), f"task {call.queue!r}, call {call.id}")
 
 
 def _failure_of(future: Future[Any]) -> wire.Payload:

@@ -28,6 +28,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, cast
 
+from typing_extensions import override
+
 from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
@@ -132,6 +134,11 @@ class _Call(Call):
         """What tells it from others, where its outcome is kept."""
         self.submitted_by: Attempt | None = None
         """None: by main, or its outcome is not kept."""
+
+    @override
+    def needs(self) -> list[Call]:
+        futures = (*(self.places or ()), *self.plan.after)
+        return [future._call for future in futures if future._call is not None and not future.done()]
 
 
 def _identity(named: Named) -> Provided:
@@ -533,15 +540,11 @@ class Master:
                     self._keep(self._book, [(ours, (call.id, None, None, payload))])
             self._finish(ours, payload, returned=how == RETURNED)
 
-    def note_end(self, rank: Rank, call_id: CallId) -> None:
+    def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None:
         """A slave has ended a call without an outcome."""
         self._overdue.answered(rank, [(call_id, None, None, b"")])
-
-    def note_late(self, rank: Rank) -> None:
-        """What a slave has ended was given up before; it works again."""
-        name = self._overdue.left.pop(rank)
-        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
-        self._records.append(logs.warning(text))
+        if was_given_up:
+            self._without_late(rank, [], [])
 
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None:
         """Send to a slave that has not been let go."""
@@ -876,8 +879,10 @@ class Master:
         self._failed(_ours(call), failure, payload, now)
 
     def _without_late(self, rank: Rank, calls: list[_Call], outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes of these calls. The other one was given up."""
-        self.note_late(rank)
+        """The outcomes of these calls. The other one was given up; its slave works again."""
+        name = self._overdue.left.pop(rank)
+        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
+        self._records.append(logs.warning(text))
         ids = {call.id for call in calls}
         return [one for one in outcomes if one[0] in ids]
 
