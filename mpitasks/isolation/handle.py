@@ -13,6 +13,7 @@ goes on.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 from collections import deque
@@ -39,6 +40,8 @@ LONGEST_START = 120.0
 LONGEST_END, LONGEST_LEAVE = 15.0, 30.0
 """Seconds until a killed child is gone; until one has released what it holds, at the end."""
 _TRIES = 5
+
+_logger = logging.getLogger("mpitasks")
 
 
 class Isolation:
@@ -130,14 +133,17 @@ class Isolation:
                 self._bury(child)
 
     def release_all(self) -> None:
-        """Have the child release what it holds."""
+        """Have the child release what it holds; one that does not is ended, and what it held goes with it."""
         child = self._child
         if child is None or not self.held:
             return
         child.has_released = False
         child.send((RELEASE,))
-        while not (child.has_released or child.has_ended):
-            self._listen(child, TICK)
+        self._await(lambda: child.has_released or child.has_ended, child, LONGEST_LEAVE)
+        if not (child.has_released or child.has_ended):
+            held = ", ".join(repr(name) for name, _ in self.held)
+            _logger.error("an isolated call's process did not release %s within %g s, and was killed", held, LONGEST_LEAVE)
+            self._kill(child)
         if child.has_ended:
             self._bury(child)
 
@@ -308,21 +314,21 @@ class Isolation:
     def _kill(self, child: _Child) -> None:
         """End it, and all that came of it."""
         self._tell_nanny((KILL, child.number))
-        self._await_end(child, LONGEST_END)
+        self._await(lambda: child.has_ended, child, LONGEST_END)
         if not child.has_ended:
             self._lose_nanny()  # it does not answer; a child goes with its nanny
 
     def _let_leave(self, child: _Child) -> None:
         """Let it release what it holds, and go."""
         child.send((LEAVE,))
-        self._await_end(child, LONGEST_LEAVE)
+        self._await(lambda: child.has_ended, child, LONGEST_LEAVE)
         if not child.has_ended:
             self._kill(child)
         self._bury(child)
 
-    def _await_end(self, child: _Child, limit: float) -> None:
+    def _await(self, done: Callable[[], bool], child: _Child, limit: float) -> None:
         until = monotonic() + limit
-        while not child.has_ended and monotonic() < until:
+        while not done() and monotonic() < until:
             self._listen(child, TICK)
 
     def _drop(self) -> None:
