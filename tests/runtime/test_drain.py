@@ -187,6 +187,60 @@ def test_a_drain_after_the_end_is_too_late() -> None:
         interrupts.insist_on_drain()
 
 
+class Door:
+    """A lock that says when the main thread has come to it."""
+
+    def __init__(self, arrived: threading.Event) -> None:
+        self._arrived = arrived
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._arrived.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_drain_at_the_very_end_meets_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is put back only when nobody is about to send the signal, which would end the process."""
+    interrupts, sending, moved = drained(), threading.Event(), threading.Event()
+    interrupts._wakes = Door(moved)  # type: ignore[assignment]  # as good as a lock
+    met: list[bool] = []
+
+    def kill(*_: int) -> None:
+        sending.set()
+        assert moved.wait(10)
+        met.append(signal.getsignal(DRAIN) == interrupts._handle)
+
+    monkeypatch.setattr(signal, "pthread_kill", kill)
+    other = threading.Thread(target=interrupts.drain, args=("the test",))
+    with interrupts.installed():
+        other.start()
+        assert sending.wait(10)
+    moved.set()
+    other.join()
+    assert met == [True]
+
+
+def test_a_drain_at_the_very_begin_meets_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or sends no signal, and is raised at the next safe point."""
+    interrupts, install = drained(), signal.signal
+    sent: list[int] = []
+
+    def drain_first(number: int, handler: Any) -> Any:
+        if number == DRAIN and not interrupts.draining:
+            interrupts.drain("the test")
+        return install(number, handler)
+
+    monkeypatch.setattr(signal, "signal", drain_first)
+    monkeypatch.setattr(signal, "pthread_kill", lambda _, number: sent.append(number))
+    with interrupts.installed(), pytest.raises(Drained):
+        interrupts.check()
+    assert sent == []
+
+
 def test_a_main_that_has_caught_it_is_told_again() -> None:
     """When it returns: what it has not submitted is missing."""
     interrupts = drained()
