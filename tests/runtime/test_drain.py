@@ -13,6 +13,7 @@ import pytest
 import mpitasks
 from mpitasks import Drained, FarmBroken, current, farm, task, walltime
 from mpitasks.journal import records
+from mpitasks.journal.book import Journal
 from mpitasks.journal.listing import read
 from mpitasks.runtime.clock import Clock
 from mpitasks.runtime.interrupts import DRAIN, ENDS, Interrupts
@@ -304,6 +305,29 @@ def test_a_run_that_ends_stops_the_clock(draining: str) -> None:
         pass
     assert steps.steps == []
     assert "mpitasks-clock" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_clock_ends_no_journal_beside_a_write(tmp_path: Path, new_world: Callable[..., World]) -> None:
+    """Both would write at the same place; the master's lock keeps them apart, and outcomes are written under it."""
+    world, held = new_world(1), dict[str, bool]()
+    book: Any = Journal(tmp_path / "run.jrnl")
+    world.master._book = book
+
+    def watched(name: str, do: Callable[..., None]) -> Callable[..., None]:
+        def watch(*args: Any) -> None:
+            held[name] = world.master._lock._is_owned()  # type: ignore[attr-defined]  # as `withdraw` asks it
+            do(*args)
+
+        return watch
+
+    for name in ("write", "end", "close"):
+        setattr(book, name, watched(name, getattr(book, name)))
+    echo.delay(1)
+    world.turn()
+    clock = threading.Thread(target=world.master.end_journal, args=(records.INTERRUPTED,))
+    clock.start()
+    clock.join()
+    assert held == {"write": True, "end": True, "close": True}
 
 
 # ---------------------------------------------------------------- whole runs
