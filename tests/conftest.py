@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def as_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def as_in_one_process() -> Iterator[None]:
     """A worker of pytest-xdist looks like pytest itself, without a thread that talks to others."""
     frames = sys._current_frames
     strangers = frames().keys() - {thread.ident for thread in threading.enumerate()}
@@ -36,8 +36,10 @@ def as_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         found = {ident: frame for ident, frame in frames().items() if ident not in strangers}
         return found | {threading.get_ident(): sys._getframe(1)}
 
-    if strangers:
-        monkeypatch.setattr(sys, "_current_frames", without_strangers)
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test's patches are to end before what it has asked for
+        if strangers:
+            patch.setattr(sys, "_current_frames", without_strangers)
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -162,6 +162,10 @@ class Call:
 
         self.nest: Nest | None = None
         """Its place among calls that submit calls, if it submits some or was submitted by another."""
+
+    def needs(self) -> Sequence[Call]:
+        """The calls that have to end before this one may run, as far as whoever submitted it knows them."""
+        return ()
 
     def __repr__(self) -> str:
         return f"<Call {self.id} of {self.queue}, {State(self.state).name.lower()}>"

@@ -15,13 +15,13 @@ so that nothing grows with the depth of a recursion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..ids import CallId, Rank
-from .calls import PLAIN, SENT, WAITING, Call, Provided, chain_of
+from .calls import BLOCKED, PLAIN, SENT, WAITING, Call, Provided, chain_of
 
 if TYPE_CHECKING:
     from .backlog import Queue
@@ -128,6 +128,27 @@ def _jump(parent: Nest) -> Nest:
     if first is not None and second is not None and parent.depth - first.depth == first.depth - second.depth:
         return second
     return parent
+
+
+def needs_of(call: Call) -> Sequence[Call]:
+    """The calls that have to end before this one can: by whose outcome it ends, or those that it comes after."""
+    if call.nest is not None and call.nest.joins is not None:
+        return [call.nest.joins]
+    return call.needs() if call.state == BLOCKED and call.blockers else ()
+
+
+def ends_after(call: Call, other: Call) -> bool:
+    """Whether a call can end only after the other one has."""
+    known: set[CallId] = set()
+    todo = [call]
+    while todo:
+        here = todo.pop()
+        if here is other:
+            return True
+        if here.id not in known:
+            known.add(here.id)
+            todo += needs_of(here)
+    return False
 
 
 def key_of(call: Call) -> Key:
@@ -306,9 +327,18 @@ class Proof:
                                                               ──► else: whichever slave is free one day
 
     It holds only if every slave on the way waits too, for calls alone, and could run nothing more on top.
+
+    Args:
+        slaves: All there are.
+        nesting: Which of them wait.
+        shut_by: What keeps one from running a call.
+        suspects: Calls that may not run yet, because a slave has died with them.
     """
 
-    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy) -> None:
+    def __init__(self, slaves: dict[Rank, Slave], nesting: Nesting, shut_by: ShutBy, suspects: Iterator[Call]) -> None:
+        self.withheld: list[Call] = []
+        """Suspects among what is waited for: with these, nobody can help but by letting them go on."""
+        self._suspects = {call.id for call in suspects}
         self._slaves = slaves
         self._nesting = nesting
         self._shut_by = shut_by
@@ -341,17 +371,32 @@ class Proof:
 
     def _helpers(self, call: Call) -> list[Slave] | None:
         """The slaves of which one must go on before this call can end; None: it may end as things are."""
-        if call.id in self._calls:
-            return []
-        self._calls.add(call.id)
-        if call.nest is not None and call.nest.joins is not None:
-            return self._helpers(call.nest.joins)
+        helpers: list[Slave] = []
+        todo = [call]
+        while todo:
+            here = todo.pop()
+            if here.id in self._calls:
+                continue
+            self._calls.add(here.id)
+            needs = needs_of(here)
+            found = [] if needs else self._movers(here)
+            if found is None:
+                return None
+            todo += needs
+            helpers += found
+        return helpers
+
+    def _movers(self, call: Call) -> list[Slave] | None:
+        """As `_helpers`, of a call that needs no other to end before."""
         if call.state == WAITING:
             return self._runners(call)
         if call.state == SENT:
             buried = call.nest.slave if call.nest is not None else None
             return [slave for slave in self._slaves.values() if call.id in slave.window] if buried is None else [buried]
-        return [] if call.blockers else None  # what blocks it was submitted by the same slave; else it is to run again later
+        if call.id in self._suspects:
+            self.withheld.append(call)
+            return []
+        return None  # it is to run again later
 
     def _runners(self, call: Call) -> list[Slave] | None:
         """As `_helpers`, of a call in a queue."""

@@ -193,6 +193,8 @@ class Scheduler:
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
         self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
+        if call.nest is not None:
+            call.nest.joins = None  # another one ran for it, and was cancelled
         for other in after:
             if other.state != ENDED:
                 other.dependents = other.dependents or []
@@ -483,7 +485,13 @@ class Scheduler:
         if slave.waits is None or not slave.waits.frames or slave.waits.frames[-1].number != number or slave.window:
             return None
         slave.waits.proven = True
-        stuck = Proof(self._slaves, self._nesting, self._shut_by).of(slave)
+        proof = Proof(self._slaves, self._nesting, self._shut_by, self._suspects.withheld())
+        stuck = proof.of(slave)
+        if stuck is not None and proof.withheld:
+            for call in proof.withheld:
+                self._suspects.try_now(call)
+            self._requeue(proof.withheld)
+            return None
         if stuck is not None:
             self._unproven(stuck.rank)
         return stuck

@@ -56,6 +56,13 @@ class Suspects:
         self.on_trial[call.id] = group
         return call
 
+    def try_now(self, call: Call) -> None:
+        """Put this one on trial out of its turn."""
+        for group in [*self.groups, *self.on_trial.values()]:
+            if call in group:
+                group.remove(call)
+        self.on_trial[call.id] = deque()
+
     def withheld(self) -> Iterator[Call]:
         """Those that are not on trial, but will be."""
         for group in [*self.groups, *self.on_trial.values()]:

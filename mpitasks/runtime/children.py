@@ -24,8 +24,9 @@ from typing_extensions import override
 
 from .. import registry
 from ..core.calls import ENDED, PLAIN, Call
+from ..core.nesting import ends_after
 from ..core.scheduler import Scheduler
-from ..errors import MpiTasksError
+from ..errors import Deadlock, MpiTasksError
 from ..farm import Farm
 from ..futures import Future
 from ..ids import CallId, Rank
@@ -82,7 +83,7 @@ class _Host(Protocol):
     def future_of(self, call: Call) -> Future[Any]: ...
     def withdraw_child(self, call: Call) -> bool: ...
     def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None: ...
-    def note_end(self, rank: Rank, call_id: CallId) -> None: ...
+    def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None: ...
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None: ...
 
 
@@ -90,7 +91,7 @@ class _Home:
     """What one slave has submitted."""
 
     def __init__(self) -> None:
-        self.calls: dict[int, Call] = {}
+        self.children: dict[int, Child] = {}
         """By number; those that have ended too, until the slave is known to have seen the answer."""
         self.answered: deque[int] = deque()
         self.answers = 0
@@ -101,7 +102,7 @@ class _Home:
     def seen(self, count: int) -> None:
         """The slave has seen so many answers: it will not name those calls again."""
         while self.answered and self.answers - len(self.answered) < count:
-            self.calls.pop(self.answered.popleft(), None)
+            self.children.pop(self.answered.popleft(), None)
 
 
 class Children:
@@ -170,26 +171,27 @@ class Children:
         self._scheduler.answered(rank)  # whatever it waits for, this is new
         plan = self._plan(pickled)
         child = Child(self._farm, plan.name, number, rank, self._tell)
+        home.children[number] = child  # also if it ends at once: others may name it until the slave has heard of that
         parent = self._scheduler.call_on(rank, parent_id)
         try:
             call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
         except (MpiTasksError, ValueError, LookupError, TypeError) as error:  # as `delay` in main would raise
+            if child._call is not None:
+                self._scheduler.refused(child._call)
             child._exception = error
             child._end("FINISHED")
             return
-        if not child.done():
-            home.calls[number] = call
-            if parent is not None:
-                self._children.setdefault(parent.id, {})[call.id] = call
-                self._parents[call.id] = parent.id
+        if parent is not None and not child.done():
+            self._children.setdefault(parent.id, {})[call.id] = call
+            self._parents[call.id] = parent.id
 
-    def call_of(self, rank: Rank, number: int) -> Call:
-        """The call that this slave knows by that number.
+    def child_of(self, rank: Rank, number: int) -> Child:
+        """The outcome of the call that this slave knows by that number.
 
         Raises:
             KeyError: It has ended, and the slave has known that for long.
         """
-        return self._home(rank).calls[number]
+        return self._home(rank).children[number]
 
     def _plan(self, pickled: bytes) -> Plan:
         plan = self._plans.get(pickled)
@@ -200,7 +202,8 @@ class Children:
         return plan
 
     def _withdraw(self, rank: Rank, home: _Home, number: int) -> None:
-        call = home.calls.get(number)
+        child = home.children.get(number)
+        call = None if child is None or child.done() else child._call
         in_time = call is not None and self._host.withdraw_child(call)
         self._host.send_if_there(rank, (WITHDRAWN, number, in_time))
 
@@ -234,9 +237,8 @@ class Children:
         home = self._home(child.home)
         home.answers += 1
         home.answered.append(child.number)
-        call = home.calls.get(child.number)
-        if call is not None:
-            self._forget(call)
+        if child._call is not None:
+            self._forget(child._call)
         self._scheduler.answered(child.home)
         self._host.send_if_there(child.home, (ANSWER, _answer(child, state)))
         if child in self._joining:
@@ -254,20 +256,25 @@ class Children:
     def _joins(self, rank: Rank, home: _Home, joining: Joining, now: float) -> None:
         """A call has ended by giving back the future of another."""
         call_id, seconds, number, answer = joining
-        (call,) = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
-        self._host.note_end(rank, call_id)
+        ended = self._scheduler.calls_finished(rank, [(call_id, seconds)], now)
+        self._host.note_end(rank, call_id, was_given_up=not ended)
+        if not ended:
+            return
+        (call,) = ended
         if answer is not None:
             _, how, payload, *_ = answer
             self._host.end_joined(call, how, cast("wire.Payload", payload))
             return
-        other = home.calls[number]
-        future = self._host.future_of(other)
-        if future.done():
-            self._end_as(call, future)
-            return
-        self._scheduler.postponed(call)
-        self._scheduler.joined(call, other)
-        self._joining.setdefault(future, []).append(call)
+        child = home.children[number]
+        other = child._call
+        if child.done() or other is None:
+            self._end_as(call, child)
+        elif ends_after(other, call):
+            self._host.end_joined(call, FAILED, _in_vain(call, other))
+        else:
+            self._scheduler.postponed(call)
+            self._scheduler.joined(call, other)
+            self._joining.setdefault(child, []).append(call)
 
     def _end_as(self, call: Call, future: Future[Any]) -> None:
         """A call ends as that one has."""
@@ -296,6 +303,13 @@ def _answer(child: Child, state: str) -> Answer:
         return child.number, FAILED, _failure_of(child), *told
     assert child._payload is not None  # noqa: S101  nobody decodes it here
     return child.number, RETURNED, wire.sendable(child._payload), *told
+
+
+def _in_vain(call: Call, other: Call) -> wire.Payload:
+    """Why a call can't end as another one does."""
+    mine, its = (f"call {one.id} of {one.queue!r}" for one in (call, other))
+    why = f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}"
+    return encode_failure(Deadlock(why), f"task {call.queue!r}, call {call.id}")
 
 
 def _failure_of(future: Future[Any]) -> wire.Payload:

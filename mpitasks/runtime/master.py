@@ -27,6 +27,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, cast
 
+from typing_extensions import override
+
 from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
@@ -113,6 +115,11 @@ class _Call(Call):
         """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
+
+    @override
+    def needs(self) -> list[Call]:
+        futures = (*(self.places or ()), *self.plan.after)
+        return [future._call for future in futures if future._call is not None and not future.done()]
 
 
 def _identity(named: Named) -> Provided:
@@ -472,7 +479,7 @@ class Master:
 
     def _child_of(self, child: Child, number: int) -> Future[Any]:
         """The future of another call that this one's slave has submitted."""
-        return _ours(self._children.call_of(child.home, number)).future
+        return self._children.child_of(child.home, number)
 
     def _remember_child(self, call: _Call, identity: tuple[bytes, int, bool, str], parent: Call | None) -> bool:
         """As `_remember`, of a call that another one submits, by what its slave says of it."""
@@ -511,9 +518,11 @@ class Master:
                     self._keep(self._book, [(ours, (call.id, None, None, payload))])
             self._finish(ours, payload, returned=how == RETURNED)
 
-    def note_end(self, rank: Rank, call_id: CallId) -> None:
+    def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None:
         """A slave has ended a call without an outcome."""
         self._overdue.answered(rank, [(call_id, None, None, b"")])
+        if was_given_up:
+            self._without_late(rank, [], [])
 
     def send_if_there(self, rank: Rank, message: tuple[Any, ...]) -> None:
         """Send to a slave that has not been let go."""
@@ -569,6 +578,8 @@ class Master:
                 for stuck in self._overdue.look(now):
                     self._leave_behind(stuck, now)
                 heard = True
+            if heard:
+                self._children.settle()
             if self.interrupts.draining:
                 self._begin_draining()
             elif heard or now >= self._decide_at:

@@ -388,7 +388,8 @@ class Slave:
         self._begun += 1
         outcome = self._run(call)
         if not isinstance(outcome[3], bytes) and isinstance(outcome[3], Future):
-            self._join(outcome)
+            self.tell(self._nested.joins(outcome))
+            output.flush()
             return
         self._outbox.append(cast("Outcome", outcome))
         if outcome[2] is None:
@@ -404,15 +405,6 @@ class Slave:
                 self.receive()
             else:
                 output.flush()
-
-    def _join(self, outcome: Ran) -> None:
-        """A call has ended by giving back the future of another."""
-        if self._given_up is not None and self._given_up.limit.call_id == outcome[0]:  # it has failed: its time was up
-            self._outbox.append((*outcome[:3], wire.encode(None)))
-            self._report()
-        else:
-            self.tell(self._nested.joins(outcome))
-        output.flush()
 
     def _run(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""

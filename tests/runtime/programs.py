@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from mpitasks.runtime.master import Master
-
 LIMITS = (None, 1, 2)
 RESOURCES = (None, "plain", "file", "license", "page")
 """Of tasks: none, an id, and three that providers make."""
-SLAVES_MAY_DIE = hasattr(Master, "has_lost_slaves")
 ALWAYS = 99
 """Fails as often as it runs."""
 
@@ -23,9 +20,6 @@ class TaskKind(NamedTuple):
     limit: int | None = None
     resource: str | None = None
     memo: bool = False
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
     @property
     def name(self) -> str:
@@ -40,7 +34,8 @@ class Terse:
     """Shows what differs from the usual alone, so that a program can be read."""
 
     def __repr__(self) -> str:
-        shown = [f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default]
+        values = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        shown = [f"{name}={value.__name__ if isinstance(value, type) else repr(value)}" for name, value in values.items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -67,6 +62,23 @@ class Call(Terse):
     """So many times, before it fails or returns, it takes its slave with it."""
     size: int = 0
     """Bytes that travel both ways beside the number."""
+    timeout: float | None = None
+    """Nothing on the stage can interrupt it: it is given up, and goes on."""
+    nest: Nest | None = None
+    """What it submits itself, each time that it runs."""
+
+
+@dataclass(frozen=True, repr=False)
+class Nest(Terse):
+    """Calls that a call submits. Their `inputs` and `after` count back among these alone."""
+
+    calls: tuple[Call | Again, ...]
+    how: str = "wait"
+    """"wait": for all, and fail if one has; "try": for all; "leave" them; "join": return the future of the last."""
+    regrets: tuple[int, ...] = ()
+    """Those that are given up at once."""
+    late: bool = False
+    """Whether it submits them when its seconds are over, and not before."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,7 +196,7 @@ class Flaw(NamedTuple):
 
 
 NO_FLAW = Flaw()
-KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS]) if SLAVES_MAY_DIE else st.just(0)
+KILLS = st.sampled_from([*[0] * 30, 1, ALWAYS])
 FLAWS = st.sampled_from([
     *[NO_FLAW] * 14,
     Flaw(ALWAYS),
@@ -201,6 +213,7 @@ BACK = st.sampled_from([(), (), (), (0,), (1,), (5,), (0, 1), (2, 4), (3, 3)])
 NONE_BACK: st.SearchStrategy[tuple[int, ...]] = st.just(())
 REGRETS = st.sampled_from([(), (), (), (0,), (1,), (0, 1), (2, 1), (4, 9), (7, 0)])
 WHICH = st.integers(0, 8)
+TIMEOUTS = st.sampled_from([*[None] * 24, 0.01, 0.5])
 
 
 def kinds() -> st.SearchStrategy[TaskKind]:
@@ -208,8 +221,12 @@ def kinds() -> st.SearchStrategy[TaskKind]:
     return st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from(RESOURCES))
 
 
-def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, ...]] = BACK) -> st.SearchStrategy[Call]:
-    """Any call of these tasks."""
+def calls(
+    task: st.SearchStrategy[TaskKind],
+    back: st.SearchStrategy[tuple[int, ...]] = BACK,
+    nest: st.SearchStrategy[Nest | None] | None = None,
+) -> st.SearchStrategy[Call]:
+    """Any call of these tasks; one in eight submits calls itself."""
     return st.builds(
         _call,
         FLAWS,
@@ -222,6 +239,8 @@ def calls(task: st.SearchStrategy[TaskKind], back: st.SearchStrategy[tuple[int, 
         kills=KILLS,
         cost=st.sampled_from([0.0, 0.0, 1.0]),
         size=st.sampled_from([0, 0, 0, 0, 70_000]),
+        timeout=TIMEOUTS,
+        nest=some_times(NESTS, 8) if nest is None else nest,
     )
 
 
@@ -229,7 +248,28 @@ def _call(flaw: Flaw, **others: Any) -> Call:
     return Call(**flaw._asdict(), **others)
 
 
+def some_times(strategy: st.SearchStrategy[Nest], one_in: int) -> st.SearchStrategy[Nest | None]:
+    """None, but for one in so many."""
+    return st.integers(1, one_in).flatmap(lambda number: strategy if number == one_in else st.none())
+
+
 MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
+NO_NEST: st.SearchStrategy[Nest | None] = st.none()
+AGAIN = st.builds(Again, WHICH)
+
+
+def nests(kinds_of: st.SearchStrategy[TaskKind], nest: st.SearchStrategy[Nest | None]) -> st.SearchStrategy[Nest]:
+    """Calls of these tasks, that submit these."""
+    kids = st.one_of(*[calls(kinds_of, nest=nest)] * 5, calls(MEMO, nest=nest), AGAIN)
+    how = st.sampled_from(["wait", "wait", "try", "leave", "join"])
+    return st.builds(Nest, st.lists(kids, min_size=1, max_size=3).map(tuple), how, REGRETS, st.booleans())
+
+
+TIGHT = st.builds(TaskKind, st.sampled_from([None, 1, 1, 2]), st.sampled_from([None, None, "license", "page"]))
+"""Tasks that have to wait for each other: what else they need matters less."""
+LEAVES = nests(kinds(), NO_NEST)
+INNER = nests(TIGHT, some_times(LEAVES, 2))
+NESTS = st.one_of(LEAVES, nests(kinds(), some_times(LEAVES, 2)), nests(TIGHT, some_times(INNER, 2)))
 STEPS = st.one_of(
     st.builds(Delay, calls(kinds())),
     st.builds(
@@ -253,7 +293,7 @@ STEPS = st.one_of(
     st.builds(Cancel, WHICH),
     st.builds(Wait, WHICH),
     st.builds(Compute, SECONDS, st.integers(0, 4)),
-    *([st.builds(Kill, st.integers(1, 4), st.integers(0, 2))] if SLAVES_MAY_DIE else []),
+    st.builds(Kill, st.integers(1, 4), st.integers(0, 2)),
 )
 PROGRAMS = st.builds(
     Program,

@@ -46,7 +46,10 @@ class Over(BaseException):
 class Clock:
     """What stands for all clocks of the library."""
 
-    MODULES = ("master.monotonic", "drive.monotonic", "slave.perf_counter", "runner.perf_counter", "keeper.perf_counter")
+    MODULES = (
+        *("master.monotonic", "drive.monotonic", "slave.perf_counter", "runner.perf_counter", "keeper.perf_counter"),
+        *("nested.perf_counter", "alarm.perf_counter"),
+    )
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -151,9 +154,19 @@ class Actor:
             pass
         if slave._outbox or slave.records or slave._held is not slave._keeper.held:
             slave._report()
+        slave._watch()
+        if not slave._nested.waits:
+            slave._nested.announce()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the time of its call is up, and its listener has not said so."""
+        watched = self.slave._runner.alarm.overdue()
+        return watched is not None and watched is not self.slave._given_up
 
     def _run(self) -> None:
         self._go.acquire()
+        self.slave._thread = threading.current_thread()
         try:
             while self.slave.step() or not self.slave._leaving:
                 pass
@@ -252,7 +265,9 @@ class Stage:
             has_mail = bool(self.mail[actor.rank])
             if actor.wake <= self.clock.now or (has_mail and not actor.is_inside):
                 moves.append(actor.resume)
-            elif actor.is_inside and (has_mail or actor.slave._outbox):
+                if not actor.is_overdue:
+                    continue
+            if actor.is_inside and (has_mail or actor.slave._outbox or actor.is_overdue):
                 moves.append(actor.listen)
         return moves
 

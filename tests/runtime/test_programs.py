@@ -5,6 +5,8 @@ To see a program that has failed here again, copy it from the note of the failur
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +20,9 @@ from mpitasks.runtime import keeper
 from mpitasks.runtime.master import Master
 from mpitasks.runtime.slave import Slave
 
-from .play import Play, define
-from .programs import PROGRAMS, Program
+from .bodies import define
+from .play import Play
+from .programs import PROGRAMS, Again, Call, Compute, Delay, Kill, Map, Nest, Program, TaskKind, Wait
 from .stage import Clock
 
 if TYPE_CHECKING:
@@ -28,12 +31,20 @@ if TYPE_CHECKING:
     Run = Callable[[Program], None]
 
 
+class AtOnce:
+    """A thread that has done its work when it is started: on the stage, a seed tells the whole story."""
+
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...], **_: object) -> None:
+        self.start = lambda: target(*args)
+
+
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     """`play(program)`: from its first step to its end, and the verdict."""
     monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.setattr(registry, "_resources", {})
     monkeypatch.setattr("mpitasks.futures._logger.disabled", True)  # failures that nobody asks for are usual here
+    monkeypatch.setattr("mpitasks.runtime.overdue.threading", SimpleNamespace(Thread=AtOnce))
     tasks, clock = define(), Clock(monkeypatch)
 
     def run(program: Program) -> None:
@@ -52,7 +63,7 @@ def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False) -> None
 
     @settings(
         max_examples=programs, deadline=None, derandomize=not chance, database=None, verbosity=Verbosity.quiet,
-        report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
     @given(PROGRAMS)
     def test(program: Program) -> None:
@@ -71,6 +82,66 @@ def test_programs_end_as_a_serial_run_would(play: Run) -> None:
 def test_ten_thousand_programs_end_as_a_serial_run_would(play: Run) -> None:
     """The same for long, and not the same ones each time."""
     fuzz(play, 10_000, Phase.shrink, chance=True)
+
+
+# ---------------------------------------------------------------- what it has found
+# What was wrong before is in the name of each; the list is for ever.
+
+MEMO = TaskKind(memo=True)
+SLOW_THEN_ANOTHER = Nest((Call(seconds=1.0), Call(after=(0,))), how="join")
+FOUND = {
+    "a call waits for one that gave back another that comes after a third: it was told of a deadlock": Program(
+        2, 0, (Delay(Call(nest=Nest((Call(nest=SLOW_THEN_ANOTHER),)))),)
+    ),
+    "gives back the future of a call whose value is known: the farm broke": Program(
+        1, 0, (Delay(Call(MEMO)), Wait(0), Delay(Call(nest=Nest((Again(0),), how="join"))))
+    ),
+    "hands on the future of a call whose value is known: KeyError": Program(
+        1, 0, (Delay(Call(MEMO)), Wait(0), Delay(Call(nest=Nest((Again(0), Call(inputs=(0,)))))))
+    ),
+    "waits on the last slave for calls that a dead one had in its window: the run never ended": Program(
+        *(2, 0),
+        (
+            *(Map(Call(TaskKind(2)), 6), Wait(0), Compute(0.0, 6)),
+            *(
+                Delay(Call(nest=Nest((Call(TaskKind(2)),) * 2 + (Call(TaskKind(2), seconds=0.001),) * 6))),
+                Compute(0, 4),
+                Kill(1),
+            ),
+        ),
+    ),
+    "waits on the last slave for a call of main that a dead one had in its window: the run never ended": Program(
+        *(3, 0),
+        (
+            *(Delay(Call()), Delay(Call(MEMO)), Kill(1), *[Delay(Call())] * 7, Delay(Call(MEMO))),
+            *(Delay(Call(MEMO, kills=1)), Delay(Call(MEMO, nest=Nest((Again(1),))))),
+        ),
+    ),
+    "gives back the future of a call that takes the last slave: the run never ended": Program(
+        1, 0, (Delay(Call(nest=Nest((Call(kills=1),), how="join"))),)
+    ),
+    "gives back the future of a call equal to itself: the run never ended": Program(
+        1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)
+    ),
+    "was given up by the master alone, and gives back a future: the farm broke": Program(
+        2, 0, (Delay(Call(timeout=0.5, seconds=1.0, nest=Nest((Call(),), how="join"))), Compute(0, 2), Compute(5.0, 0), Wait(0))
+    ),
+    "was given up, and runs again on the same slave, where it gives back a future: its value was None": Program(
+        *(1, 0),
+        (
+            Delay(Call(timeout=0.5, retries=2, seconds=0.001, nest=Nest((Call(),), how="join", late=True))),
+            Compute(0, 2),
+            Compute(1.0, 3),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("program", FOUND.values(), ids=FOUND.keys())
+def test_what_was_found_is_not_found_again(play: Run, program: Program) -> None:
+    """With whatever luck."""
+    for seed in range(40):
+        play(replace(program, seed=seed))
 
 
 # ---------------------------------------------------------------- does it find anything?
