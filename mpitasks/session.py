@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, ca
 
 from typing_extensions import Unpack
 
-from . import control, ending, farm, futures, guard, handshake, launch, lifeline, output, profiles, registry, walltime
+from . import control, ending, farm, futures, guard, handshake, launch, lifeline, output, profiles, registry, signals, walltime
 from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
@@ -65,8 +65,6 @@ THREADS_AT_MOST = 5.0
 
 _LOOK = 0.1
 """Seconds between two looks whether the launcher is still there."""
-
-_LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class _Ending(NamedTuple):
@@ -625,11 +623,7 @@ def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
 
 def _serve(slave: Slave) -> NoReturn:
     """Be a slave until the end, and exit."""
-    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_restore_signals)
-    for number in _LEFT_TO_RANK_0:
-        if threading.current_thread() is threading.main_thread():
-            # Rank 0 decides. Not SIG_IGN, which programs that a task starts would inherit.
-            signal.signal(number, lambda *_: None)
+    signals.leave_to_rank_0()
     with logs.records_with_rank(slave.rank), logs.forwarding(slave.records):
         try:
             slave.serve()
@@ -664,23 +658,6 @@ def _leave(*, after_deaths: bool = False) -> NoReturn:
     # did not. Not sys.exit: what follows run() in the script must not run on slaves.
     ctypes.PyDLL(None).exit(0)
     os._exit(0)
-
-
-def _hold_signals() -> None:
-    """Before a fork: a signal to the child waits until the child can take it, since Python forgets it else."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_RANK_0)
-
-
-def _release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_RANK_0)
-
-
-def _restore_signals() -> None:
-    """In a child that a task has forked: there, signals mean what they always mean."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    _release_signals()
 
 
 def _join_threads() -> None:

@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ids": set(),
     "output": set(),
+    "signals": set(),
     "version": set(),
     # The scheduler knows nothing of the rest.
     "core": set(),
@@ -141,13 +142,14 @@ MAY_IMPORT: dict[str, set[str]] = {
             "runtime.messages",
             "runtime.runner",
             "runtime.stacks",
+            "signals",
             "transport.wire",
             "transport.failures",
         ),
     },
     "isolation.nanny": {
         *("isolation.aside", "isolation.child", "isolation.importing", "isolation.line", "isolation.messages"),
-        *("isolation.page", "isolation.system", "runtime.stacks"),
+        *("isolation.page", "isolation.system", "runtime.stacks", "signals"),
     },
     "isolation.start": {
         *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
@@ -191,6 +193,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "launch",
             "lifeline",
             "profiles",
+            "signals",
             "walltime",
         ),
         *("journal.choice", "journal.records"),
