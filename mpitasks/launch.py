@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 from . import control, ending, profiles, walltime
 from .control import CONTROL, NoAnswer
 from .errors import StartError
+from .isolation import aside
 from .journal import choice
 
 RESTARTS = "MPITASKS_RESTARTS"
@@ -49,7 +50,6 @@ WORDS = "MPITASKS_MPIEXEC"
 """Environment variable: what mpiexec is told beside what it is told anyway."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
-_TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
 LAST_WORDS = 0.1
 """Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
 SURVIVE = "MPITASKS_SURVIVE"
@@ -81,7 +81,7 @@ class Library(NamedTuple):
 
 def has_launcher() -> bool:
     """Whether something in the environment looks like a launcher of MPI ranks."""
-    return any(name.startswith(_TRACES) for name in os.environ)
+    return any(name.startswith(aside.TRACES) for name in os.environ)
 
 
 def promised_size() -> str | None:

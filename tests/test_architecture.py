@@ -171,7 +171,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": set(),
     "ending": {"control"},
     "walltime": set(),
-    "launch": {"control", "ending", "journal.choice", "profiles", "walltime"},
+    "launch": {"control", "ending", "isolation.aside", "journal.choice", "profiles", "walltime"},
     "handshake": {"registry"},
     "lifeline": set(),
     "guard": {"control", "ending", "handshake", "launch", "survival.link"},

@@ -11,6 +11,7 @@ import mpi4py
 import pytest
 
 from mpitasks import StartError, cli, control, ending, launch
+from mpitasks.isolation import aside
 from mpitasks.launch import Library
 from mpitasks.survival import guard as survival_guard
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has started these tests, they were not."""
     for name in list(launch.os.environ):
-        if name.startswith((*launch._TRACES, "SLURM_", "PBS_", "LSB_")):
+        if name.startswith((*aside.TRACES, "SLURM_", "PBS_", "LSB_")):
             monkeypatch.delenv(name)
 
 
