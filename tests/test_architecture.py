@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ids": set(),
     "output": set(),
+    "shm": set(),
     "signals": set(),
     "version": set(),
     # The scheduler knows nothing of the rest.
@@ -132,7 +133,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation.page": {"isolation.memory"},
     "isolation.line": {"isolation.memory", "transport.wire"},
     "isolation.importing": {"isolation.aside", "registry"},
-    "isolation.segments": {"isolation.importing"},
+    "isolation.segments": {"isolation.importing", "shm"},
     "isolation.child": {
         *("isolation.line", "isolation.messages", "isolation.page", "isolation.segments", "isolation.system"),
         *(
@@ -179,7 +180,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survival": set(),
     "survival.guard": set(),
     "survival.watch": {"survival.guard", "transport.base"},
-    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
+    "survival.link": {"shm", "survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
     "session": {
         *(
