@@ -18,7 +18,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from ..errors import StartError
@@ -228,11 +228,7 @@ class Isolation:
         """Where the child is now, by its own word; in C too."""
         before = child.stacks_size()
         self._tell_nanny((STACK, child.number))
-        size, quiet_at, until = before, monotonic() + stacks.ANSWER_WITHIN, monotonic() + stacks.ANSWER_WITHIN
-        while monotonic() < min(quiet_at, until):
-            sleep(0.001)
-            if child.stacks_size() != size:
-                size, quiet_at = child.stacks_size(), monotonic() + stacks.QUIET
+        stacks.await_quiet(child.stacks_file, before, monotonic() + stacks.ANSWER_WITHIN)
         return child.stacks(before)
 
     # ---------------------------------------------------------------- children
@@ -356,7 +352,7 @@ class _Child:
         self.page = Page()
         self.line, self._its_line = line.pair()
         self._owner = owner
-        self._stacks = memory.new(0)
+        self.stacks_file = memory.new(0)
         self.functions: set[int] = set()
         """Numbers of those that it has."""
         self.outcome: Outcome | None = None
@@ -377,7 +373,7 @@ class _Child:
 
     def descriptors(self) -> tuple[int, ...]:
         """What the nanny is to hand to it."""
-        return self._its_line.fileno(), self.page.descriptor, self._stacks
+        return self._its_line.fileno(), self.page.descriptor, self.stacks_file
 
     def hand_over(self) -> None:
         """The nanny has them: the child's end of the line is to be its own, and the page is mapped here."""
@@ -417,16 +413,16 @@ class _Child:
 
     def stacks_size(self) -> int:
         """Bytes of stacks that it has written so far."""
-        return os.fstat(self._stacks).st_size
+        return os.fstat(self.stacks_file).st_size
 
     def stacks(self, start: int = 0) -> str:
         """What it has written of its stacks."""
-        return stacks.readable(os.pread(self._stacks, endings.LONGEST_STACKS, start).decode(errors="replace"))
+        return stacks.readable(os.pread(self.stacks_file, endings.LONGEST_STACKS, start).decode(errors="replace"))
 
     def close(self) -> None:
         """It is gone."""
         self.line.close()
-        os.close(self._stacks)
+        os.close(self.stacks_file)
 
 
 def _ready(poll: select.poll, seconds: float) -> list[int]:
