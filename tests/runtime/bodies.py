@@ -105,7 +105,8 @@ class Bodies(Verdict):
     ) -> Made:
         """A call to come, of main or of another call; it takes the futures of earlier ones."""
         if call.task.memo:
-            call = replace(call, inputs=(), after=(), retries=0, fails=ALWAYS if call.fails else 0)
+            call = replace(call, after=(), retries=0, fails=ALWAYS if call.fails else 0)
+            earlier = [made for made in earlier if made.call.task.memo]  # others have no identity
         take = [[earlier[-1 - back % len(earlier)] for back in backs if earlier] for backs in (call.inputs, call.after)]
         limit = call.task.limit if pool is None else pool.limit
         made = Made(len(self.numbered), call, name or call.task.name, limit, take[0], take[1], pool, parent)
@@ -206,8 +207,11 @@ class Bodies(Verdict):
                 kid.future = self.options(kid).delay(*self.arguments(kid))
                 attempt.kids.append(kid)
                 self.kids.append(kid)
+        mine = {made.number for made in attempt.ancestors()}  # to give these up would begin all of it again, for ever
         for which in nest.regrets if attempt.kids else ():
             kid = attempt.kids[which % len(attempt.kids)]
+            if kid.number in mine:
+                continue
             assert kid.future is not None
             kid.asked = kid.asked or not kid.future.done()
             kid.cancelled = kid.future.cancel()
@@ -216,7 +220,7 @@ class Bodies(Verdict):
         """A call to come; an earlier one of anybody once more, if there is one of a task with `memo`."""
         if isinstance(call, Call):
             return self.make(call, attempt.kids, parent=attempt)
-        shared = [made for made in self.numbered if made.call.task.memo]
+        shared = [made for made in self.numbered if made.call.task.memo and not made.inputs]
         first = shared[-1 - call.which % len(shared)] if shared else None
         return None if first is None else replace(first, parent=attempt, future=None, asked=False, cancelled=False)
 

@@ -103,11 +103,7 @@ FOUND = {
         *(2, 0),
         (
             *(Map(Call(TaskKind(2)), 6), Wait(0), Compute(0.0, 6)),
-            *(
-                Delay(Call(nest=Nest((Call(TaskKind(2)),) * 2 + (Call(TaskKind(2), seconds=0.001),) * 6))),
-                Compute(0, 4),
-                Kill(1),
-            ),
+            *(Delay(Call(nest=Nest((Call(TaskKind(2), seconds=0.001),) * 8))), Compute(0, 4), Kill(1)),
         ),
     ),
     "waits on the last slave for a call of main that a dead one had in its window: the run never ended": Program(
@@ -119,6 +115,12 @@ FOUND = {
     ),
     "gives back the future of a call that takes the last slave: the run never ended": Program(
         1, 0, (Delay(Call(nest=Nest((Call(kills=1),), how="join"))),)
+    ),
+    "gives back the future of a call that never began: what waited for both never ended": Program(
+        1, 0, (Delay(Call(nest=Nest((Call(fails=99), Call(after=(0,))), how="join"))), Delay(Call(inputs=(0,))))
+    ),
+    "follows an equal call that never began: what waited for the second never ended": Program(
+        2, 0, (Delay(Call(MEMO, fails=99, seconds=0.02)), Delay(Call(MEMO, inputs=(0,))), Again(0), Delay(Call(inputs=(0,))))
     ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)

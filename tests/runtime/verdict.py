@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CANCELLED, VALUE, LOST = "cancelled", "value", "SlaveLost"
 KID_FAILED = LookupError.__name__
 """How a call fails because one has that it submitted."""
+UNBEGUN = {CANCELLED, LOST, DependencyFailed.__name__, FarmBroken.__name__}
+"""How calls end that have not begun, perhaps."""
 STRIKES = 3
 """Of a call, until it counts as the one that kills."""
 Key = tuple[int, int]
@@ -258,8 +260,8 @@ class Verdict:
         if made.call.task.memo:
             together = [self.ended(other) for other in [*self.made, *self.kids] if other.number == made.number]
             fails = fails or made.call.nest is not None
-            return int(ended not in {CANCELLED, LOST, FarmBroken.__name__}), self.deaths + (len(together) if fails else 1)
-        if ended in {CANCELLED, LOST, DependencyFailed.__name__, InitializerFailed.__name__, FarmBroken.__name__}:
+            return int(ended not in UNBEGUN), self.deaths + (len(together) if fails else 1)
+        if ended in {*UNBEGUN, InitializerFailed.__name__}:
             joins = made.call.nest is not None and made.call.nest.how == "join"
             return 0, most - (not joins) + self.deaths
         is_usual = not (self.has_raised or self.deaths or made.call.timeout is not None or made.call.nest is not None)
