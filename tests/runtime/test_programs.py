@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from mpitasks import registry
 from mpitasks.core.calls import SENT
+from mpitasks.core.nesting import Nest as Place
+from mpitasks.core.nesting import Proof
 from mpitasks.core.scheduler import Scheduler
 from mpitasks.retries import Retries
 from mpitasks.runtime import keeper
@@ -208,6 +210,21 @@ def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Master, "_pass_on", lambda *_: None)
 
 
+def run_anything_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits is buried under others' calls."""
+    monkeypatch.setattr(Place, "is_within", lambda *_: True)
+
+
+def tell_of_deadlocks_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slave that could help is taken for one that waits."""
+    monkeypatch.setattr(Proof, "_only_waits", lambda *_: True)
+
+
+def never_tell_of_deadlocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain waits for ever."""
+    monkeypatch.setattr(Proof, "of", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -221,6 +238,9 @@ def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
         begin_early,
         forget_dependents,
         forget_followers,
+        run_anything_on_top,
+        tell_of_deadlocks_too_soon,
+        never_tell_of_deadlocks,
     ],
 )
 def test_a_fault_is_found(play: Run, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]) -> None:

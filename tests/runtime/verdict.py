@@ -71,6 +71,8 @@ class Attempt:
 
     made: Made
     actor: Actor
+    upsets: int = 0
+    """How many there were when it began."""
     kids: list[Made] = field(default_factory=list)
     waits: bool = False
     """Whether it waits for these now."""
@@ -102,6 +104,8 @@ class Seen:
     attempts: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     inside: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """The slaves that are in a queue's bodies."""
+    stacks: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    """What each slave is in, the top one last."""
     held: Counter[Token] = field(default_factory=Counter)
     using: Counter[Token] = field(default_factory=Counter)
     """What bodies use that have not ended."""
