@@ -972,6 +972,7 @@ class Master:
         future._end(state)
         self._announcements.append(future)
         self._let_go(call)
+        self._fail_dependents(call)  # the scheduler knows of none, if it ran, or followed another
         if state == CANCELLED_AND_NOTIFIED:
             self._pass_on(call)
         for follower in self._followers(call):
