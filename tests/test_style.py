@@ -54,7 +54,7 @@ BROAD = {
     ("control", "_answer", "Exception"): "commands, in the control thread",
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
     ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
-    ("session", "_serve", "BaseException"): "a slave",
+    ("ranks", "serve", "BaseException"): "a slave",
     ("isolation.child", "live", "BaseException"): "a child",
     ("isolation.nanny", "serve", "BaseException"): "a nanny",
 }

@@ -374,10 +374,11 @@ class Master:
         return self._book.count if isinstance(self._book, Journal) else None
 
     def end_journal(self, kind: str, why: str = "") -> None:
-        """Nothing more will come: write down how the run has ended, and why so."""
+        """Nothing more will be kept: write down how the run has ended, and why so. From any thread."""
         if self._book is not None:
-            self._book.end(kind, why)
-            self._book.close()
+            with self._lock:  # another thread may write an outcome right now, at the same place of the file
+                self._book.end(kind, why)
+                self._book.close()
 
     def abandon(self, grace: float) -> int:
         """Cancel every call that has not begun, and wait up to `grace` seconds for the others.
@@ -971,6 +972,7 @@ class Master:
         future._end(state)
         self._announcements.append(future)
         self._let_go(call)
+        self._fail_dependents(call)  # the scheduler knows of none, if it ran, or followed another
         if state == CANCELLED_AND_NOTIFIED:
             self._pass_on(call)
         for follower in self._followers(call):
