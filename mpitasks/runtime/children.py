@@ -148,8 +148,10 @@ class Children:
 
     def attempt_is_over(self, call: Call) -> None:
         """A call failed, or its slave was lost: those of its children that have not begun are cancelled."""
-        for child in list(self._children.pop(call.id, {}).values()):
+        children = list(self._children.pop(call.id, {}).values())
+        for child in children:  # all before the first is cancelled: others may wait for that, and end with it
             self._parents.pop(child.id, None)
+        for child in children:
             self._host.withdraw_child(child)
 
     def settle(self) -> None:

@@ -340,6 +340,21 @@ def test_a_call_that_fails_takes_along_what_has_not_begun(threads: Run) -> None:
     assert begun == []
 
 
+def test_a_call_that_fails_takes_along_what_waits_for_those(threads: Run) -> None:
+    """They end with each other, and not once more by themselves."""
+
+    def parent() -> None:
+        add.delay(add.delay(do.delay(1)))
+        raise OSError
+
+    def main() -> tuple[type, int]:
+        calls[:] = [parent]
+        return type(do.delay(0).exception()), add.delay(1).result()
+
+    assert mpitasks.run(main, backend="threads", slaves=1) == (OSError, 1)
+    calls.clear()
+
+
 def test_a_call_that_returns_leaves_its_calls_to_themselves(threads: Run) -> None:
     """They are waited for when main has returned."""
     begun: list[int] = []
