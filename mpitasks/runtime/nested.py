@@ -162,7 +162,7 @@ class NestedFarm:
         identity = self._identify(child, plan, args, kwargs) if self._keeps or plan.memo else None
         for other in [*claims, *plan.after]:
             self._refuse_foreign(other, plan)
-            if other.done() and not _has_value(other):
+            if other.done() and (other.cancelled() or other._is_failure()):
                 return self._never_ran(child, other)
         function = self._function(plan)
         values = [_value_of(other) for other in claims]
@@ -527,11 +527,6 @@ def _sleep(done: Callable[[], bool], event: threading.Event, deadline: float | N
     return True
 
 
-def _has_value(future: Future[Any]) -> bool:
-    failed = future._failed or future._because is not None or future._exception is not None
-    return not failed and not future.cancelled()
-
-
 def _value_of(child: Child) -> int | wire.Payload:
     """A child among the arguments of another: its number, or its value if that is here."""
     if not child.done():
@@ -545,7 +540,7 @@ def _answer_of(child: Child) -> Answer:
     """How a call has ended that was submitted here."""
     if child.cancelled():
         return 0, CANCELLED, b"", child.rank, child.attempts
-    if _has_value(child):
+    if not child._is_failure():
         return 0, RETURNED, _as_payload(child), child.rank, child.attempts
     payload = child._payload
     if payload is None:
