@@ -164,13 +164,13 @@ class NestedFarm:
             self._refuse_foreign(other, plan)
             if other.done() and (other.cancelled() or other._is_failure()):
                 return self._never_ran(child, other)
-        function = self._function(plan)
+        function, seen = self._function(plan), self._seen  # before numbers are named: answers may come in meanwhile
         values = [_value_of(other) for other in claims]
         after = [other._number for other in cast("Sequence[OwnChild]", plan.after) if not other.done()]
         child._number = next(self._numbers)
         self._pending[child._number] = child
         sent = child._number, child._parent, self._pickled(plan), _travelling(resource), wire.sendable(payload)
-        self._slave.tell((SUBMIT, *sent, values, after, function, identity, self._seen))
+        self._slave.tell((SUBMIT, *sent, values, after, function, identity, seen))
         if not isinstance(payload, bytes):  # buffers of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child

@@ -226,7 +226,7 @@ def calls(
     back: st.SearchStrategy[tuple[int, ...]] = BACK,
     nest: st.SearchStrategy[Nest | None] | None = None,
 ) -> st.SearchStrategy[Call]:
-    """Any call of these tasks; one in eight submits calls itself."""
+    """Any call of these tasks; one in four submits calls itself."""
     return st.builds(
         _call,
         FLAWS,
@@ -240,7 +240,7 @@ def calls(
         cost=st.sampled_from([0.0, 0.0, 1.0]),
         size=st.sampled_from([0, 0, 0, 0, 70_000]),
         timeout=TIMEOUTS,
-        nest=some_times(NESTS, 8) if nest is None else nest,
+        nest=some_times(NESTS, 4) if nest is None else nest,
     )
 
 

@@ -8,18 +8,29 @@ from mpitasks import farm, task
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
 from mpitasks.runtime.messages import (
+    ABOVE,
+    ANSWER,
     BACK,
     BYE,
+    DEADLOCK,
     DRAIN,
+    GOES_ON,
     HEARD,
+    JOINS,
+    KEEP,
     LEAVE,
     LIMIT,
     REPORT,
     STACKS,
     STAY,
+    STILL,
     STOP,
     STUCK,
+    SUBMIT,
+    WAITS,
     WINDOW,
+    WITHDRAW,
+    WITHDRAWN,
 )
 from mpitasks.runtime.slave import Slave
 from mpitasks.transport import wire
@@ -44,6 +55,17 @@ NAMES = {
     LIMIT: "LIMIT",
     STUCK: "STUCK",
     STAY: "STAY",
+    ABOVE: "ABOVE",
+    ANSWER: "ANSWER",
+    WITHDRAWN: "WITHDRAWN",
+    DEADLOCK: "DEADLOCK",
+    KEEP: "KEEP",
+    SUBMIT: "SUBMIT",
+    WITHDRAW: "WITHDRAW",
+    WAITS: "WAITS",
+    GOES_ON: "GOES_ON",
+    STILL: "STILL",
+    JOINS: "JOINS",
 }
 
 
