@@ -744,7 +744,7 @@ class Master:
 
     def _take_value(self, call: _Call, future: Future[Any]) -> bool:
         """Put the value of an ended future where it goes. False if it has none: it failed."""
-        if future._failed or future._because is not None or future._exception is not None or future._state != FINISHED:
+        if future._state != FINISHED or future._is_failure():
             return False
         payload = future._payload
         places = call.places.get(future) if call.places else None
