@@ -148,8 +148,10 @@ class Children:
 
     def attempt_is_over(self, call: Call) -> None:
         """A call failed, or its slave was lost: those of its children that have not begun are cancelled."""
-        for child in list(self._children.pop(call.id, {}).values()):
-            self._parents.pop(child.id, None)
+        children = self._children.pop(call.id, {})
+        for child_id in children:  # all first: with one that is cancelled, those end that come after it
+            self._parents.pop(child_id, None)
+        for child in children.values():
             self._host.withdraw_child(child)
 
     def settle(self) -> None:

@@ -124,6 +124,9 @@ FOUND = {
     "follows an equal call that never began: what waited for the second never ended": Program(
         2, 0, (Delay(Call(MEMO, fails=99, seconds=0.02)), Delay(Call(MEMO, inputs=(0,))), Again(0), Delay(Call(inputs=(0,))))
     ),
+    "fails, and one that it has submitted waits for another one: the farm broke": Program(
+        1, 0, (Delay(Call(fails=99, nest=Nest((Call(), Call(inputs=(0,))), how="leave"))),)
+    ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)
     ),
