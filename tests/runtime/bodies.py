@@ -220,11 +220,8 @@ class Bodies(Verdict):
                 kid.future = self.options(kid).delay(*self.arguments(kid))
                 attempt.kids.append(kid)
                 self.kids.append(kid)
-        mine = {made.number for made in attempt.ancestors()}  # to give these up would begin all of it again, for ever
         for which in nest.regrets if attempt.kids else ():
             kid = attempt.kids[which % len(attempt.kids)]
-            if kid.number in mine:
-                continue
             assert kid.future is not None
             kid.asked = kid.asked or not kid.future.done()
             kid.cancelled = kid.future.cancel()
@@ -234,6 +231,10 @@ class Bodies(Verdict):
         if isinstance(call, Call):
             return self.make(call, attempt.kids, parent=attempt)
         shared = [made for made in self.numbered if made.call.task.memo and not made.inputs]
+        if attempt.made.call.nest is not None and attempt.made.call.nest.regrets:
+            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever.
+            mine = {made.number for made in attempt.ancestors()}
+            shared = [made for made in shared if made.number not in mine]
         first = shared[-1 - call.which % len(shared)] if shared else None
         return None if first is None else replace(first, parent=attempt, future=None, asked=False, cancelled=False)
 

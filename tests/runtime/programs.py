@@ -226,7 +226,7 @@ def calls(
     back: st.SearchStrategy[tuple[int, ...]] = BACK,
     nest: st.SearchStrategy[Nest | None] | None = None,
 ) -> st.SearchStrategy[Call]:
-    """Any call of these tasks; one in four submits calls itself."""
+    """Any call of these tasks; one in eight submits calls itself."""
     return st.builds(
         _call,
         FLAWS,
@@ -240,7 +240,7 @@ def calls(
         cost=st.sampled_from([0.0, 0.0, 1.0]),
         size=st.sampled_from([0, 0, 0, 0, 70_000]),
         timeout=TIMEOUTS,
-        nest=some_times(NESTS, 4) if nest is None else nest,
+        nest=some_times(NESTS, 8) if nest is None else nest,
     )
 
 
@@ -280,6 +280,7 @@ STEPS = st.one_of(
         st.sampled_from([-1, -1, 0, 3, 8]),
         REGRETS,
     ),
+    st.builds(Map, calls(TIGHT, nest=NESTS), st.integers(2, 5)),
     st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
     st.builds(
         Pool,

@@ -124,6 +124,9 @@ FOUND = {
     "follows an equal call that never began: what waited for the second never ended": Program(
         2, 0, (Delay(Call(MEMO, fails=99, seconds=0.02)), Delay(Call(MEMO, inputs=(0,))), Again(0), Delay(Call(inputs=(0,))))
     ),
+    "fails, and one that it has submitted waits for another one: the farm broke": Program(
+        1, 0, (Delay(Call(fails=99, nest=Nest((Call(), Call(inputs=(0,))), how="leave"))),)
+    ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)
     ),
@@ -210,11 +213,6 @@ def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Master, "_pass_on", lambda *_: None)
 
 
-def run_anything_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that waits is buried under others' calls."""
-    monkeypatch.setattr(Place, "is_within", lambda *_: True)
-
-
 def tell_of_deadlocks_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slave that could help is taken for one that waits."""
     monkeypatch.setattr(Proof, "_only_waits", lambda *_: True)
@@ -238,7 +236,6 @@ def never_tell_of_deadlocks(monkeypatch: pytest.MonkeyPatch) -> None:
         begin_early,
         forget_dependents,
         forget_followers,
-        run_anything_on_top,
         tell_of_deadlocks_too_soon,
         never_tell_of_deadlocks,
     ],
@@ -249,3 +246,11 @@ def test_a_fault_is_found(play: Run, monkeypatch: pytest.MonkeyPatch, fault: Cal
     with pytest.raises(Exception, match=r".*") as found:
         fuzz(play, 400)
     assert "in Program(" in found.value.__notes__[-1]
+
+
+def test_what_runs_on_top_of_a_call_is_looked_at(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits is buried under others' calls: most programs hide that, this one does not."""
+    monkeypatch.setattr(Place, "is_within", lambda *_: True)
+    waits = Delay(Call(nest=Nest((Call(seconds=0.02), Call(), Call()))))
+    with pytest.raises(AssertionError, match="is none of its"):
+        play(Program(2, 8, (waits, waits)))

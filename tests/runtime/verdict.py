@@ -238,9 +238,25 @@ class Verdict:
                 permitted.add(attempt.raised)
             elif attempt.joined is not None:
                 permitted.add(self.ended(attempt.joined))
+                if self._ends_after(attempt.joined, made.number):
+                    permitted.add(DEADLOCK)
             else:
                 permitted.add(VALUE)
         return permitted
+
+    def _ends_after(self, made: Made, number: int) -> bool:
+        """Whether a call waits for that one, by whatever it comes after or gives back."""
+        known: set[int] = set()
+        todo = [made]
+        while todo:
+            here = todo.pop()
+            if here.number == number:
+                return True
+            if here.number not in known:
+                known.add(here.number)
+                joined = [attempt.joined for attempt in self.seen.attempts[here.number] if attempt.joined is not None]
+                todo += here.inputs + here.after + joined
+        return False
 
     def _good(self, made: Made) -> set[str]:
         """How it ends if it fails in no way of its own."""
