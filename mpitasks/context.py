@@ -100,10 +100,7 @@ def here(task_name: str) -> Context:
     outer = _current.get()
     if outer is None:
         return Context(task_name)
-    context = Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
-    outer._counts = {} if outer._counts is None else outer._counts
-    context._resources, context._counts = outer._resources, outer._counts
-    return context
+    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
 
 
 def enter(context: Context) -> Token[Context | None]:

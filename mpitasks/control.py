@@ -2,7 +2,7 @@
 
 ::
 
-    python -m mpitasks stacks ──► ask(folder or pid, "stacks") ──► socket in a folder of the user's ──► a thread of rank 0
+    python -m mpitasks stacks ──► ask(folder or pid, "stacks") ──► socket in a folder of the user's ──► threads of rank 0
                                                           answer ◄── one line of JSON ◄── serve(folder, {"stacks": f})
 
 The folder is the one that `python -m mpitasks` has made, or one of rank 0's own, under the usual place for temporary files;
@@ -39,7 +39,7 @@ LONGEST = 64
 """Bytes of a path that every kernel takes as the address of a socket; Linux takes 107."""
 
 Commands = Mapping[str, Callable[[], Any]]
-"""Functions by name. They run in the control thread, and what they return must fit into JSON."""
+"""Functions by name. Each runs in a thread of its own, and what it returns must fit into JSON."""
 
 
 class NoAnswer(MpiTasksError):
@@ -109,7 +109,7 @@ def serve(folder: Path, commands: Commands, **facts: object) -> Iterator[None]:
 
     Args:
         folder: Nobody else can write to it.
-        commands: Run in a thread of their own, and must be safe there; each must end soon, since the next one waits.
+        commands: Run in threads of their own, several at once, and must be safe there.
         facts: What is to be written into the file beside the socket, too.
     """
     with _listening(folder) as listener:
@@ -149,19 +149,29 @@ def describe(folder: Path, facts: Mapping[str, object]) -> None:
 
 
 def _answer_all(listener: socket.socket, end: socket.socket, commands: Commands) -> None:
-    """Answer one peer after the other, until the other side of `end` is closed."""
+    """Answer peers, until the other side of `end` is closed; one that says nothing, or asks for much, delays no other."""
     import selectors  # noqa: PLC0415  only rank 0 needs it
 
+    answering: list[threading.Thread] = []
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(end, selectors.EVENT_READ)
         while all(key.fileobj is not end for key, _ in selector.select()):
-            with suppress(OSError):  # a peer that has gone, or that says nothing
+            with suppress(OSError, RuntimeError):  # a peer that has gone; no thread more can be started
                 peer, _ = listener.accept()
-                with peer:
-                    peer.settimeout(TALK_AT_MOST)
-                    if _is_ours(peer):
-                        peer.sendall(_answer(_line(peer), commands))
+                thread = threading.Thread(target=_answer_one, args=(peer, commands), name="mpitasks-control", daemon=True)
+                thread.start()
+                answering = [*(one for one in answering if one.is_alive()), thread]
+    deadline = time.monotonic() + TALK_AT_MOST
+    for thread in answering:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _answer_one(peer: socket.socket, commands: Commands) -> None:
+    with peer, suppress(OSError):  # it has gone, or says nothing
+        peer.settimeout(TALK_AT_MOST)
+        if _is_ours(peer):
+            peer.sendall(_answer(_line(peer), commands))
 
 
 def _is_ours(peer: socket.socket) -> bool:

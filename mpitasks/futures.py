@@ -223,7 +223,7 @@ class Future(concurrent.futures.Future[T]):
     def _announce(self) -> None:
         """Wake who waits, and run the callbacks; what those raise is logged."""
         with self._condition:
-            failed = self._failed or self._because is not None or self._exception is not None
+            failed = self._is_failure()
             told, self._to_tell = self._to_tell, ()
             for waiter in told:  # concurrent.futures.wait tells them apart
                 (waiter.add_exception if failed else waiter.add_result)(self)
@@ -313,9 +313,13 @@ class Future(concurrent.futures.Future[T]):
         wrapped.__cause__ = error
         return wrapped
 
+    def _is_failure(self) -> bool:
+        """Whether the ended call has raised, or could not run; a value that can't be unpickled becomes one by `_load`."""
+        return self._failed or self._because is not None or self._exception is not None
+
     def _report_unretrieved(self) -> None:
         """Log a failure that nobody asked for."""
-        if not self._failed and self._exception is None and self._because is None:
+        if not self._is_failure():
             return
         self._retrieved = True
         self._load()

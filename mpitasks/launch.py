@@ -8,7 +8,8 @@
              └ SIGUSR1 ─────────────── "drain", to its control socket ──┘
 
 A signal goes to rank 0 alone, which ends the run in order; mpiexec itself is ended only if that takes too long. Open
-MPI's mpiexec kills all ranks within half a second of a SIGTERM, so it must not get one first.
+MPI's mpiexec kills all ranks within half a second of a SIGTERM, so it must not get one first. A SIGUSR1 it hands on, so it gets
+that where rank 0 is on another host.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any, NamedTuple
 from . import control, ending, profiles, walltime
 from .control import CONTROL, NoAnswer
 from .errors import StartError
+from .isolation import aside
 from .journal import choice
 
 RESTARTS = "MPITASKS_RESTARTS"
@@ -48,7 +50,6 @@ WORDS = "MPITASKS_MPIEXEC"
 """Environment variable: what mpiexec is told beside what it is told anyway."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
-_TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
 LAST_WORDS = 0.1
 """Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
 SURVIVE = "MPITASKS_SURVIVE"
@@ -59,6 +60,9 @@ _SLACK = 5.0
 """Seconds beyond the grace, before mpiexec is ended."""
 _ANSWERS = 2.0
 """Seconds that rank 0 gets to answer before it is asked again."""
+_BEGINS_WITHIN = 60.0
+"""Seconds from the start until rank 0, of which nothing is seen here, counts as one of another host, if that may be. Before it
+has begun run(), SIGUSR1 would kill it."""
 _ABORTS_WITHIN = 3.0
 """Seconds for mpiexec to end when rank 0 has aborted the job. It needs a tenth of one, but waits for ever for a lost host."""
 
@@ -77,7 +81,7 @@ class Library(NamedTuple):
 
 def has_launcher() -> bool:
     """Whether something in the environment looks like a launcher of MPI ranks."""
-    return any(name.startswith(_TRACES) for name in os.environ)
+    return any(name.startswith(aside.TRACES) for name in os.environ)
 
 
 def promised_size() -> str | None:
@@ -292,8 +296,7 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
     if os.geteuid() == 0:
         variables = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         why.append("Open MPI's mpiexec gets OMPI_ALLOW_RUN_AS_ROOT=1 and its _CONFIRM, because you are root")
-    hosts_decide = own_words() or any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"))
-    if ranks > usable_cores() and not hosts_decide:
+    if ranks > usable_cores() and not _may_use_other_hosts():
         flags = ["--map-by", ":OVERSUBSCRIBE"]
         why.append(f"mpiexec gets --map-by :OVERSUBSCRIBE, because {ranks} ranks are more than the {usable_cores()} cores here")
     names = {profiles.FOLDER: profiles.wanted_in(), choice.FILE: choice.wanted(), walltime.VARIABLE: walltime.wanted()}
@@ -302,6 +305,11 @@ def _flags(library: Library, ranks: int) -> tuple[list[str], dict[str, str], lis
             flags += ["-x", name]
             why.append(f"mpiexec gets -x {name}, so that ranks on other hosts hear of it")
     return flags, variables, why
+
+
+def _may_use_other_hosts() -> bool:
+    """Whether somebody may have told mpiexec of hosts: the user, or a batch system."""
+    return bool(own_words()) or any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"))
 
 
 # ---------------------------------------------------------------- minding it
@@ -315,8 +323,9 @@ class _Minder:
         self._signal: int | None = None
         self._count = 0
         self._patience = 0.0
-        self._drains = self._has_drained = self._has_complained = False
-        self._was_slow = False
+        self._drains = self._has_drained = self._was_slow = False
+        self._said: set[str] = set()
+        self._began = time.monotonic()
 
     def run(self, command: list[str], environment: dict[str, str]) -> int:
         """Run mpiexec; the exit code of the run, or 128 + the signal that ended it."""
@@ -364,7 +373,7 @@ class _Minder:
                 return child.wait(0.05)
             except subprocess.TimeoutExpired:
                 pass
-            if self._drains and not self._has_drained and self._drain():
+            if self._drains and not self._has_drained and self._drain(child):
                 until = time.monotonic() + self._patience
             if self._count > asked:
                 asked = self._count
@@ -375,21 +384,45 @@ class _Minder:
             if time.monotonic() > until:
                 return self._end(child)
 
-    def _drain(self) -> bool:
+    def _drain(self, child: subprocess.Popen[bytes]) -> bool:
         """Have rank 0 hand out nothing more; False if it does not answer yet."""
         said = self._rank_0()
         if said is None:
-            return False
+            return self._drain_elsewhere(child)
         try:
             control.ask(self._control, "drain", _ANSWERS)
         except NoAnswer as error:
-            if not self._has_complained:
-                self._has_complained = True
-                print(f"mpitasks: SIGUSR1 has come, and waits: {error}", file=sys.stderr)
+            self._say_once(f"SIGUSR1 has come, and waits: {error}")
             return False
         self._has_drained = True
         self._patience = 2 * said["grace"] + 2 * _SLACK  # it ends by itself earlier
         return True
+
+    def _drain_elsewhere(self, child: subprocess.Popen[bytes]) -> bool:
+        """The same, where this host sees nothing of rank 0: mpiexec hands the signal to all. False if it must not."""
+        if not self._seems_elsewhere():
+            self._say_once("SIGUSR1 has come, and waits: rank 0 has not begun run(), or is on another host")
+        elif os.environ.get(SURVIVE) == "1":  # MPICH's mpiexec uses that signal for its own ends, so ranks don't listen to it
+            self._say_once(
+                "SIGUSR1 has come, but rank 0 is on another host, and with --survive does not hear of it: use --walltime"
+            )
+        else:
+            self._say_once("SIGUSR1 has come, and rank 0 is on another host: mpiexec gets it, and hands it to all ranks")
+            child.send_signal(signal.SIGUSR1)
+            self._has_drained, self._patience = True, float("inf")  # whose clock ends the run
+        return self._has_drained
+
+    def _seems_elsewhere(self) -> bool:
+        """Whether rank 0 is on another host, by what it says of itself, or since it would have said something by now."""
+        if (self._control / control.RUN).exists():
+            return self._rank_0() is None
+        is_late = time.monotonic() > self._began + _BEGINS_WITHIN
+        return is_late and _may_use_other_hosts() and ending.read(self._control) is None
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            print(f"mpitasks: {text}", file=sys.stderr)
 
     def _tell_rank_0(self) -> bool:
         """Hand the signal to rank 0; False if it can't be reached from here."""

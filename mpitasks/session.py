@@ -13,25 +13,20 @@ aborted.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
-import time
-import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from inspect import iscoroutine
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
+from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
-from . import control, ending, farm, futures, guard, handshake, launch, lifeline, output, profiles, registry, walltime
+from . import control, ending, farm, futures, guard, handshake, launch, lifeline, profiles, ranks, registry, walltime
 from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
@@ -45,11 +40,9 @@ from .runtime.clock import Clock
 from .runtime.inline import InlineMaster
 from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
-from .runtime.profiled import ProfiledSlave
 from .runtime.situation import on_demand
 from .runtime.slave import Slave
-from .survival import departure, link
-from .transport.base import Transport
+from .survival import link
 from .transport.local import local_world
 
 T = TypeVar("T")
@@ -59,14 +52,6 @@ Backend = Literal["auto", "mpi", "inline", "threads"]
 
 GOODBYE = 30.0
 """Seconds that idle slaves get to leave; they need milliseconds, on an overloaded host perhaps a second."""
-
-THREADS_AT_MOST = 5.0
-"""Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
-
-_LOOK = 0.1
-"""Seconds between two looks whether the launcher is still there."""
-
-_LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class _Ending(NamedTuple):
@@ -351,7 +336,7 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
-        if how.give_up is _abort:  # elsewhere, main's thread can't be ended without the whole process
+        if how.give_up is ranks.abort:  # elsewhere, main's thread can't be ended without the whole process
             print("mpitasks: main does not end although the time is over; the job is aborted", file=sys.stderr)
             _note_end(master, Drained(), 0)
             how.give_up(Drained(), master.busy_ranks())
@@ -390,7 +375,7 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
     interrupted = is_cut_off or isinstance(error, Drained | Terminated | KeyboardInterrupt)
     kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
     master.end_journal(kind, why)
-    code = _code_of(error) if error is not None else int(bool(unretrieved or stuck))
+    code = ranks.code_of(error) if error is not None else int(bool(unretrieved or stuck))
     # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
     again = why == walltime.OVER if is_drained else is_cut_off or isinstance(error, Terminated)
     ending.tell(End(code, why, stands=error is None or is_drained, again=again))
@@ -525,7 +510,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
         return is_left() or is_cut_off() or transport.has_failed(MASTER)
 
     if comm.Get_rank() != 0:
-        _serve(_new_slave(transport, is_orphan))
+        ranks.serve(ranks.new_slave(transport, is_orphan))
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
     master.interrupts.by_signal = not link.is_guarded()
     with _answering(master, asked):
@@ -546,14 +531,6 @@ def _answering(master: Master, asked: _Asked) -> Iterator[None]:
         yield
 
 
-def _new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
-    """The slave that this rank is to be."""
-    host, profile = socket.gethostname(), profiles.of_this_process()
-    if profile is None:
-        return Slave(transport, host=host, is_orphan=is_orphan, leave=_leave)
-    return ProfiledSlave(transport, host=host, is_orphan=is_orphan, leave=_leave, profile=profile)
-
-
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI
     if mpi.Query_thread() < mpi.THREAD_SERIALIZED:
         msg = (
@@ -566,149 +543,15 @@ def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MP
 def _run_rank_0(master: Master, main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main, and end MPI."""
     try:
-        value = _run_farm(master, main, args, asked, _Ending(_abort, _say_left_behind))
+        value = _run_farm(master, main, args, asked, _Ending(ranks.abort, ranks.say_left_behind))
     except KeyboardInterrupt:
-        _end_mpi(master)
+        ranks.end_mpi(master)
         print("mpitasks: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BaseException as error:
-        _end_mpi(master, error)
+        ranks.end_mpi(master, error)
         if isinstance(error, SystemExit):
-            guard.note_code(_code_of(error))
+            guard.note_code(ranks.code_of(error))
         raise
-    _end_mpi(master)
+    ranks.end_mpi(master)
     return value
-
-
-def _say_left_behind(overdue: dict[int, str]) -> None:
-    """One line for each."""
-    for rank, name in overdue.items():
-        print(f"mpitasks: rank {rank} was left in a call of {name!r} that had outlasted its timeout", file=sys.stderr)
-
-
-def _end_mpi(master: Master, error: BaseException | None = None) -> None:
-    """Let this process be without MPI; or, if a rank is left that would keep it from ending, let the job end with it."""
-    if master.left_in_calls():
-        guard.abort_at_exit()
-    elif master.has_lost_slaves or not _finalize():
-        guard.mpi_is_over()
-        departure.Departure(_leave_tidily, _code_of(error) if isinstance(error, SystemExit) else 0).install()
-    link.end()
-
-
-def _code_of(error: BaseException) -> int:
-    """The exit code with which Python would end."""
-    if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1
-
-
-def _abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
-    """End the job although slaves are in calls."""
-    from mpi4py import MPI  # noqa: PLC0415  it is started by now
-
-    if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
-        traceback.print_exception(error)
-    for rank, name in stuck.items():
-        print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
-    code = (error and _code_of(error)) or 1
-    _leave_tidily()
-    if ending.said() is None:  # a slave's loop has failed
-        ending.tell(End(code, "a rank failed"))
-    ending.tell_aborted()
-    time.sleep(launch.LAST_WORDS)
-    MPI.COMM_WORLD.Abort(code)
-    os._exit(1)
-
-
-def _serve(slave: Slave) -> NoReturn:
-    """Be a slave until the end, and exit."""
-    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_restore_signals)
-    for number in _LEFT_TO_RANK_0:
-        if threading.current_thread() is threading.main_thread():
-            # Rank 0 decides. Not SIG_IGN, which programs that a task starts would inherit.
-            signal.signal(number, lambda *_: None)
-    with logs.records_with_rank(slave.rank), logs.forwarding(slave.records):
-        try:
-            slave.serve()
-        except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
-            if link.is_guarded():  # the others go on
-                traceback.print_exception(error)
-                output.flush()
-                os._exit(1)
-            _abort(error, {})
-    nannies.dismiss()
-    _join_threads()
-    if slave.is_to_stay:
-        _stay()
-    _leave(after_deaths=slave.after_deaths)
-
-
-def _stay() -> NoReturn:
-    """Wait for the end of the job: another rank would keep MPI from ending, and it ends here only after that."""
-    _leave_tidily()
-    is_orphan = launch.orphan_watch()
-    while not is_orphan():
-        time.sleep(_LOOK)
-    os._exit(1)
-
-
-def _leave(*, after_deaths: bool = False) -> NoReturn:
-    """End this process, and nothing but that."""
-    _leave_tidily()
-    if after_deaths or not _finalize():
-        departure.leave(0)
-    # Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor, and mpiexec kills the job of a rank that
-    # did not. Not sys.exit: what follows run() in the script must not run on slaves.
-    ctypes.PyDLL(None).exit(0)
-    os._exit(0)
-
-
-def _hold_signals() -> None:
-    """Before a fork: a signal to the child waits until the child can take it, since Python forgets it else."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_RANK_0)
-
-
-def _release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_RANK_0)
-
-
-def _restore_signals() -> None:
-    """In a child that a task has forked: there, signals mean what they always mean."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    _release_signals()
-
-
-def _join_threads() -> None:
-    """Wait a moment for threads that tasks have started, as Python does at its end."""
-    deadline = time.monotonic() + THREADS_AT_MOST
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _leave_tidily() -> None:
-    """What Python does at its end, before an end by `os._exit`."""
-    atexit._run_exitfuncs()  # noqa: SLF001  there is no public name for it
-    logging.shutdown()
-    output.flush()
-
-
-def _finalize() -> bool:
-    """End MPI here: a slave would burn a core in Finalize for as long as rank 0 goes on without. Whether that went well."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
-        signal.signal(signal.SIGUSR1, lambda *_: None)  # it comes too late, and must not kill what follows run()
-    from mpi4py import MPI  # noqa: PLC0415  it is started by now
-
-    with link.finalizing():
-        try:
-            MPI.Finalize()
-        except MPI.Exception:  # somebody has died just now: Open MPI says so
-            if not link.is_guarded():
-                raise
-            return False
-    return True

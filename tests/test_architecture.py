@@ -4,7 +4,7 @@
 
     errors, ids, version ◄── everything
     core ◄── wire ◄── base ◄── mpi | local        failures ──► wire
-    core, transport, futures, options, context, registry ◄── runtime ◄── session ◄── bench, cli, testing
+    core, transport, futures, options, context, registry ◄── runtime ◄── ranks ◄── session ◄── bench, cli, testing
     core, transport, backoff, interrupts and messages of runtime ◄── classic
     runner, logs and messages of runtime ◄── isolation ◄── slave of runtime, session
     core ◄── simulator ◄── cli
@@ -69,6 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ids": set(),
     "output": set(),
+    "shm": set(),
+    "signals": set(),
     "version": set(),
     # The scheduler knows nothing of the rest.
     "core": set(),
@@ -131,7 +133,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation.page": {"isolation.memory"},
     "isolation.line": {"isolation.memory", "transport.wire"},
     "isolation.importing": {"isolation.aside", "registry"},
-    "isolation.segments": {"isolation.importing"},
+    "isolation.segments": {"isolation.importing", "shm"},
     "isolation.child": {
         *("isolation.line", "isolation.messages", "isolation.page", "isolation.segments", "isolation.system"),
         *(
@@ -141,13 +143,14 @@ MAY_IMPORT: dict[str, set[str]] = {
             "runtime.messages",
             "runtime.runner",
             "runtime.stacks",
+            "signals",
             "transport.wire",
             "transport.failures",
         ),
     },
     "isolation.nanny": {
         *("isolation.aside", "isolation.child", "isolation.importing", "isolation.line", "isolation.messages"),
-        *("isolation.page", "isolation.system", "runtime.stacks"),
+        *("isolation.page", "isolation.system", "runtime.stacks", "signals"),
     },
     "isolation.start": {
         *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
@@ -169,7 +172,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": set(),
     "ending": {"control"},
     "walltime": set(),
-    "launch": {"control", "ending", "journal.choice", "profiles", "walltime"},
+    "launch": {"control", "ending", "isolation.aside", "journal.choice", "profiles", "walltime"},
     "handshake": {"registry"},
     "lifeline": set(),
     "guard": {"control", "ending", "handshake", "launch", "survival.link"},
@@ -177,8 +180,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survival": set(),
     "survival.guard": set(),
     "survival.watch": {"survival.guard", "transport.base"},
-    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
+    "survival.link": {"shm", "survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
+    "ranks": {
+        *("ending", "guard", "launch", "profiles", "signals", "isolation.start", "survival.departure", "survival.link"),
+        *("runtime.logs", "runtime.master", "runtime.profiled", "runtime.slave", "transport.base"),
+    },
     "session": {
         *(
             "context",
@@ -191,12 +198,13 @@ MAY_IMPORT: dict[str, set[str]] = {
             "launch",
             "lifeline",
             "profiles",
+            "ranks",
             "walltime",
         ),
         *("journal.choice", "journal.records"),
-        *("transport.base", "transport.local", "transport.mpi", "survival.departure", "survival.link"),
+        *("transport.local", "transport.mpi", "survival.link"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
-        *("runtime.clock", "runtime.profiled", "runtime.stacks"),
+        *("runtime.clock", "runtime.stacks"),
         *("runtime.situation", "runtime.watchdog"),
         *("isolation.aside", "isolation.start", "options", "registry"),
     },
@@ -276,7 +284,7 @@ FOR_TYPES_ALONE = {
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-LAZY = ("launch", "guard", "session", "bench", "classic.world")
+LAZY = ("launch", "guard", "ranks", "session", "bench", "classic.world")
 MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
@@ -397,7 +405,7 @@ def test_no_module_bears_a_name_of_the_standard_library() -> None:
     assert names & set(sys.stdlib_module_names) == set()
 
 
-def test_the_runtime_is_reached_by_the_session_alone() -> None:
+def test_the_runtime_is_reached_by_the_session_and_its_ranks_alone() -> None:
     """Tasks and futures find the farm by a protocol, never by import; `classic` has loops of its own, and so has a child.
 
     `whereabouts` is another process's, which asks for its stacks a farm that does not answer.
@@ -408,6 +416,7 @@ def test_the_runtime_is_reached_by_the_session_alone() -> None:
         if one.target.startswith("runtime.") and one.source.partition(".")[0] not in ("runtime", "classic", "isolation")
     }
     assert from_outside == {
+        "ranks",
         "session",
         "whereabouts",
         *(source for source, target in KNOWN_VIOLATIONS if target.startswith("runtime.")),

@@ -105,6 +105,27 @@ def test_a_command_that_takes_too_long_is_not_waited_for(folder: Path) -> None:
         end.set()
 
 
+def test_a_command_that_takes_long_keeps_no_other_waiting(folder: Path) -> None:
+    """A drain must not come after the stacks of slaves that don't answer; nor after a peer that says nothing."""
+    entered, end = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        entered.set()
+        return end.wait(10)
+
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(control.ask(folder, "wait", 10)))
+    with control.serve(folder, {"wait": wait, "one": lambda: 1}), closing(socket.socket(socket.AF_UNIX)) as silent:
+        silent.connect(str(folder / control.SOCKET))
+        asking.start()
+        assert entered.wait(10)
+        assert control.ask(folder, "one", 3) == 1
+        end.set()
+        asking.join()
+        silent.close()
+    assert answers == [True]
+
+
 def test_another_user_is_not_answered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says who it is."""
     with control.serve(folder, {"one": lambda: 1}):

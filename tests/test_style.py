@@ -34,6 +34,7 @@ BROAD = {
     ("runtime.alarm", "Alarm.within", "BaseException"): "what a task makes of an alarm",
     ("runtime.arguments", "Encoder.arguments", "Exception"): "pickling of arguments",
     ("runtime.arguments", "_why_not", "Exception"): "pickling of one argument",
+    ("runtime.children", "Children._submitted", "Exception"): "unpickling and comparing of ids",
     ("runtime.functions", "dumps", "Exception"): "pickling of functions",
     ("runtime.keeper", "_acquire", "BaseException"): "providers, up to their yield",
     ("runtime.keeper", "_end", "BaseException"): "providers, from their yield on",
@@ -53,7 +54,7 @@ BROAD = {
     ("control", "_answer", "Exception"): "commands, in the control thread",
     ("runtime.drive", "Drive._run_background", "BaseException"): "the background thread",
     ("runtime.drive", "Drive.turn", "Exception"): "what ends the farm for every waiter",
-    ("session", "_serve", "BaseException"): "a slave",
+    ("ranks", "serve", "BaseException"): "a slave",
     ("isolation.child", "live", "BaseException"): "a child",
     ("isolation.nanny", "serve", "BaseException"): "a nanny",
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-_TRACES = ("PMI", "OMPI_", "PRTE_", "OPAL_", "HYD", "MPI_LOCAL", "MPIEXEC_", "MPIRUN_", "PALS_", "MV2_", "FLUX_TASK")
-_SLURM = ("SLURM_PROCID", "SLURM_PMI", "SLURM_MPI")
+TRACES = ("PMI", "OMPI_", "MPI_LOCAL", "PALS_", "MV2_", "MPIRUN_", "HYD", "FLUX_TASK", "SLURM_PROCID")
+"""How the names of variables begin that launchers give to ranks alone."""
+_SETTINGS = ("PRTE_", "OPAL_", "MPIEXEC_", "SLURM_PMI", "SLURM_MPI")
+"""Of those that mean something to ranks, too, but that users and batch systems set for other processes as well."""
 _state = {"aside": False}
 
 
@@ -27,13 +29,13 @@ def step_aside() -> None:
     inherited = os.environ.get("PMI_FD", "")
     if inherited.isdigit():
         _close(int(inherited))
-    for name in [name for name in os.environ if name.startswith((*_TRACES, *_SLURM))]:
+    for name in [name for name in os.environ if name.startswith((*TRACES, *_SETTINGS))]:
         del os.environ[name]
 
 
 def environment() -> dict[str, str]:
     """The variables of this process, for a program that is to be no rank."""
-    return {name: value for name, value in os.environ.items() if not name.startswith((*_TRACES, *_SLURM))}
+    return {name: value for name, value in os.environ.items() if not name.startswith((*TRACES, *_SETTINGS))}
 
 
 def _close(descriptor: int) -> None:

@@ -14,7 +14,6 @@ import faulthandler
 import logging
 import os
 import select
-import signal
 import sys
 import traceback
 from collections import deque
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from typing_extensions import override
 
-from .. import output
+from .. import output, signals
 from ..ids import CallId, Rank
 from ..retries import names_of
 from ..runtime import logs
@@ -78,25 +77,11 @@ def live(slave: Line, page: Page, stacks: int, origin: Origin, prepare: Callable
         os._exit(code)
 
 
-LEFT_TO_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""A batch system may send these to every process of a job."""
-
-
 def _answer_signals(stacks: int) -> None:
     faulthandler.enable(stacks)
     if SIGNAL is not None:
         faulthandler.register(SIGNAL, stacks, all_threads=True)
-    for number in LEFT_TO_RANK_0:
-        # Rank 0 decides what these mean. Not SIG_IGN, which programs that a task starts would inherit.
-        signal.signal(number, lambda *_: None)
-    os.register_at_fork(after_in_child=_restore_signals)
-
-
-def _restore_signals() -> None:
-    """In a process that a task has forked: there, signals mean what they always mean."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signals.leave_to_rank_0()
 
 
 def _leave_tidily() -> None:

@@ -13,11 +13,12 @@ goes on.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from ..errors import StartError
@@ -39,6 +40,8 @@ LONGEST_START = 120.0
 LONGEST_END, LONGEST_LEAVE = 15.0, 30.0
 """Seconds until a killed child is gone; until one has released what it holds, at the end."""
 _TRIES = 5
+
+_logger = logging.getLogger("mpitasks")
 
 
 class Isolation:
@@ -130,14 +133,17 @@ class Isolation:
                 self._bury(child)
 
     def release_all(self) -> None:
-        """Have the child release what it holds."""
+        """Have the child release what it holds; one that does not is ended, and what it held goes with it."""
         child = self._child
         if child is None or not self.held:
             return
         child.has_released = False
         child.send((RELEASE,))
-        while not (child.has_released or child.has_ended):
-            self._listen(child, TICK)
+        self._await(lambda: child.has_released or child.has_ended, child, LONGEST_LEAVE)
+        if not (child.has_released or child.has_ended):
+            held = ", ".join(repr(name) for name, _ in self.held)
+            _logger.error("an isolated call's process did not release %s within %g s, and was killed", held, LONGEST_LEAVE)
+            self._kill(child)
         if child.has_ended:
             self._bury(child)
 
@@ -222,11 +228,7 @@ class Isolation:
         """Where the child is now, by its own word; in C too."""
         before = child.stacks_size()
         self._tell_nanny((STACK, child.number))
-        size, quiet_at, until = before, monotonic() + stacks.ANSWER_WITHIN, monotonic() + stacks.ANSWER_WITHIN
-        while monotonic() < min(quiet_at, until):
-            sleep(0.001)
-            if child.stacks_size() != size:
-                size, quiet_at = child.stacks_size(), monotonic() + stacks.QUIET
+        stacks.await_quiet(child.stacks_file, before, monotonic() + stacks.ANSWER_WITHIN)
         return child.stacks(before)
 
     # ---------------------------------------------------------------- children
@@ -308,21 +310,21 @@ class Isolation:
     def _kill(self, child: _Child) -> None:
         """End it, and all that came of it."""
         self._tell_nanny((KILL, child.number))
-        self._await_end(child, LONGEST_END)
+        self._await(lambda: child.has_ended, child, LONGEST_END)
         if not child.has_ended:
             self._lose_nanny()  # it does not answer; a child goes with its nanny
 
     def _let_leave(self, child: _Child) -> None:
         """Let it release what it holds, and go."""
         child.send((LEAVE,))
-        self._await_end(child, LONGEST_LEAVE)
+        self._await(lambda: child.has_ended, child, LONGEST_LEAVE)
         if not child.has_ended:
             self._kill(child)
         self._bury(child)
 
-    def _await_end(self, child: _Child, limit: float) -> None:
+    def _await(self, done: Callable[[], bool], child: _Child, limit: float) -> None:
         until = monotonic() + limit
-        while not child.has_ended and monotonic() < until:
+        while not done() and monotonic() < until:
             self._listen(child, TICK)
 
     def _drop(self) -> None:
@@ -350,7 +352,7 @@ class _Child:
         self.page = Page()
         self.line, self._its_line = line.pair()
         self._owner = owner
-        self._stacks = memory.new(0)
+        self.stacks_file = memory.new(0)
         self.functions: set[int] = set()
         """Numbers of those that it has."""
         self.outcome: Outcome | None = None
@@ -371,7 +373,7 @@ class _Child:
 
     def descriptors(self) -> tuple[int, ...]:
         """What the nanny is to hand to it."""
-        return self._its_line.fileno(), self.page.descriptor, self._stacks
+        return self._its_line.fileno(), self.page.descriptor, self.stacks_file
 
     def hand_over(self) -> None:
         """The nanny has them: the child's end of the line is to be its own, and the page is mapped here."""
@@ -411,16 +413,16 @@ class _Child:
 
     def stacks_size(self) -> int:
         """Bytes of stacks that it has written so far."""
-        return os.fstat(self._stacks).st_size
+        return os.fstat(self.stacks_file).st_size
 
     def stacks(self, start: int = 0) -> str:
         """What it has written of its stacks."""
-        return stacks.readable(os.pread(self._stacks, endings.LONGEST_STACKS, start).decode(errors="replace"))
+        return stacks.readable(os.pread(self.stacks_file, endings.LONGEST_STACKS, start).decode(errors="replace"))
 
     def close(self) -> None:
         """It is gone."""
         self.line.close()
-        os.close(self._stacks)
+        os.close(self.stacks_file)
 
 
 def _ready(poll: select.poll, seconds: float) -> list[int]:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from ..ids import Rank
 from ..runtime.stacks import SIGNAL
+from ..signals import LEFT_TO_RANK_0
 from . import aside, child, line, system
 from .importing import MpiLater, MpiNeeded, Program, import_here
 from .line import Line
@@ -70,7 +71,7 @@ class Nanny:
         self._pipe = (self._wake, wake)
         for end in self._pipe:
             os.set_blocking(end, False)
-        for number in child.LEFT_TO_RANK_0:
+        for number in LEFT_TO_RANK_0:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

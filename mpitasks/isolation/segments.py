@@ -6,36 +6,24 @@ and the memory goes with the process.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 from typing_extensions import override
 
+from ..shm import forget_names
 from .importing import MPI
 
-_FOLDER = "/dev/shm"  # noqa: S108  MPI's choice
 _NAMES = ("mpich_shm_", "sm_segment.", "vader_segment.")
 
 
 def unlink_when_mpi_starts() -> None:
     """From now on, what `import mpi4py.MPI` makes in /dev/shm loses its name."""
     sys.meta_path.insert(0, _Finder())
-
-
-def _unlink() -> None:
-    with suppress(OSError):
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            path = Path(line.split(maxsplit=5)[-1])
-            if str(path.parent) == _FOLDER and path.name.startswith(_NAMES):
-                with suppress(OSError):  # once mapped twice, once gone
-                    os.unlink(path)  # noqa: PTH108  no more than this
 
 
 class _Finder(MetaPathFinder):
@@ -71,4 +59,4 @@ class _Then(Loader):
     @override
     def exec_module(self, module: ModuleType) -> None:
         self._inner.exec_module(module)
-        _unlink()
+        forget_names(*_NAMES)

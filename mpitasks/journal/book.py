@@ -110,11 +110,13 @@ class Journal(Book):
         return None if payload is None else records.value_of(payload)
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Keep these outcomes; before anybody hears of them.
+        """Keep these outcomes; before anybody hears of them. Not those that come after the end: the job is aborted right now.
 
         Raises:
             JournalError: They can't be kept, such as on a full disk; nor can any that come later.
         """
+        if self._closing.is_set():  # the number of its file may be that of another by now
+            return
         now = time.time()
         frames = [records.packed(_facts(entry, now), entry.value) for entry in entries]
         for entry, place in zip(entries, self._append(frames), strict=True):

@@ -17,6 +17,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NoIdentity
+from ..ids import CallId
 from ..options import Plan
 from .canonical import canonical, digest
 
@@ -36,6 +37,41 @@ class Known(NamedTuple):
     """For a human reader."""
 
 
+class Attempt(NamedTuple):
+    """One attempt of a call that submits others."""
+
+    call: CallId
+    number: int
+    above: Attempt | None
+    """Of the call that has submitted that one; None: main has."""
+
+    def replaces(self, other: Attempt) -> bool:
+        """Whether it is a later attempt of the same call, or both are of calls that two attempts of one call have submitted."""
+        numbers = {one.call: one.number for one in self._line()}
+        return any(numbers.get(one.call, one.number) > one.number for one in other._line())
+
+    def _line(self) -> Iterator[Attempt]:
+        """It, and those above."""
+        here: Attempt | None = self
+        while here is not None:
+            yield here
+            here = here.above
+
+
+class _Claim(NamedTuple):
+    """A call that has an `id=` of the user's."""
+
+    future: weakref.ref[Future[Any]]
+    by: Attempt | None
+
+    def holds(self, by: Attempt | None, *, returned: bool) -> bool:
+        """Whether nobody else may have the name."""
+        if by is not None and self.by is not None and by.replaces(self.by):
+            return False
+        future = self.future()
+        return returned or (future is not None and not future.done())
+
+
 class Identities:
     """The calls of this run: each has a key of its own, equal ones by the order in which they are submitted."""
 
@@ -43,8 +79,7 @@ class Identities:
         self._lock = threading.Lock()
         self._seen: dict[bytes, int] = {}
         """How many calls of each digest main has submitted; a call that submits others counts its own."""
-        self._named: dict[bytes, weakref.ref[Future[Any]]] = {}
-        """Whose call has an `id=` of the user's."""
+        self._named: dict[bytes, _Claim] = {}
 
     def of(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Known:
         """What tells this call from others; counts it.
@@ -56,13 +91,14 @@ class Identities:
         place = 0 if plan.id is not None or plan.memo else self._count(same)
         return Known(_placed(same, place), plan.name, shown)
 
-    def claim(self, key: bytes, plan: Plan, future: Future[Any], *, returned: bool) -> None:
-        """Let the user's `id=` name this call alone, unless an earlier one of that name has failed.
+    def claim(self, key: bytes, plan: Plan, future: Future[Any], *, by: Attempt | None, returned: bool) -> None:
+        """Let the user's `id=` name this call alone, unless an earlier one of that name has failed, or its caller runs again.
 
         Args:
             key: The call's.
             plan: With the `id`.
             future: The call's.
+            by: Who submits it; None: main.
             returned: Whether the outcome of a call of this key is known.
 
         Raises:
@@ -70,9 +106,8 @@ class Identities:
         """
         with self._lock:
             earlier = self._named.get(key)
-            other = None if earlier is None else earlier()
-            if earlier is None or not (returned or (other is not None and not other.done())):
-                self._named[key] = weakref.ref(future)
+            if earlier is None or not earlier.holds(by, returned=returned):
+                self._named[key] = _Claim(weakref.ref(future), by)
                 return
         msg = (
             f"id={plan.id!r} names another call of {plan.name!r} in this run already; each call needs one of its own, "

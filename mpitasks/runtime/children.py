@@ -59,7 +59,9 @@ MOST_PLANS = 256
 class Child(Future[Any]):
     """The outcome of a call that a call has submitted: told to the slave that wants it as soon as it is there."""
 
-    def __init__(self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, str], None]) -> None:
+    def __init__(
+        self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, Call | None, str], None]
+    ) -> None:
         super().__init__(farm, task_name)
         self.number = number
         self.home = rank
@@ -69,8 +71,9 @@ class Child(Future[Any]):
     @override
     def _end(self, state: str) -> bool:
         self._retrieved = True  # whoever is told it will ask, or log that nobody did
+        call = self._call
         must_announce = super()._end(state)
-        self._tell(self, state)
+        self._tell(self, call, state)
         return must_announce
 
 
@@ -92,7 +95,7 @@ class _Home:
 
     def __init__(self) -> None:
         self.children: dict[int, Child] = {}
-        """By number; those that have ended too, until the slave is known to have seen the answer."""
+        """By number; those that have ended too, even at once, until the slave is known to have seen the answer."""
         self.answered: deque[int] = deque()
         self.answers = 0
         """Sent so far."""
@@ -117,9 +120,9 @@ class Children:
         """Of each call, those that have not ended."""
         self._parents: dict[CallId, CallId] = {}
         self._plans: dict[bytes, Plan] = {}
-        self._joining: dict[Future[Any], list[Call]] = {}
+        self._joining: dict[Child, list[Call]] = {}
         """The calls that are to end as this one."""
-        self._ended: deque[Future[Any]] = deque()
+        self._ended: deque[Child] = deque()
         """Those of them that have, to be passed on: one after the other, since a chain may be long."""
 
     def take_in(self, rank: Rank, message: tuple[Any, ...], now: float) -> None:
@@ -145,16 +148,18 @@ class Children:
 
     def attempt_is_over(self, call: Call) -> None:
         """A call failed, or its slave was lost: those of its children that have not begun are cancelled."""
-        for child in list(self._children.pop(call.id, {}).values()):
+        children = list(self._children.pop(call.id, {}).values())
+        for child in children:  # all before the first is cancelled: others may wait for that, and end with it
             self._parents.pop(child.id, None)
+        for child in children:
             self._host.withdraw_child(child)
 
     def settle(self) -> None:
         """End the calls that are to end as others that have ended."""
         while self._ended:
-            future = self._ended.popleft()
-            for call in self._joining.pop(future, ()):
-                self._end_as(call, future)
+            child = self._ended.popleft()
+            for call in self._joining.pop(child, ()):
+                self._end_as(call, child)
 
     # ---------------------------------------------------------------- what slaves tell
 
@@ -169,13 +174,13 @@ class Children:
         number, parent_id, pickled, resource, *_, seen = submission
         home.seen(seen)
         self._scheduler.answered(rank)  # whatever it waits for, this is new
-        plan = self._plan(pickled)
-        child = Child(self._farm, plan.name, number, rank, self._tell)
-        home.children[number] = child  # also if it ends at once: others may name it until the slave has heard of that
+        child = home.children[number] = Child(self._farm, "?", number, rank, self._tell)
         parent = self._scheduler.call_on(rank, parent_id)
         try:
+            plan = self._plan(pickled)
+            child.task_name = plan.name
             call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
-        except (MpiTasksError, ValueError, LookupError, TypeError) as error:  # as `delay` in main would raise
+        except Exception as error:  # noqa: BLE001  what unpickling an id raises too, and comparing it; as `delay` would in main
             if child._call is not None:
                 self._scheduler.refused(child._call)
             child._exception = error
@@ -203,7 +208,7 @@ class Children:
 
     def _withdraw(self, rank: Rank, home: _Home, number: int) -> None:
         child = home.children.get(number)
-        call = None if child is None or child.done() else child._call
+        call = None if child is None else child._call
         in_time = call is not None and self._host.withdraw_child(call)
         self._host.send_if_there(rank, (WITHDRAWN, number, in_time))
 
@@ -232,13 +237,13 @@ class Children:
 
     # ---------------------------------------------------------------- how calls end
 
-    def _tell(self, child: Child, state: str) -> None:
+    def _tell(self, child: Child, call: Call | None, state: str) -> None:
         """A child has ended: let its slave know, and those calls that are to end as it did."""
         home = self._home(child.home)
         home.answers += 1
         home.answered.append(child.number)
-        if child._call is not None:
-            self._forget(child._call)
+        if call is not None:
+            self._forget(call)
         self._scheduler.answered(child.home)
         self._host.send_if_there(child.home, (ANSWER, _answer(child, state)))
         if child in self._joining:
@@ -276,13 +281,12 @@ class Children:
             self._scheduler.joined(call, other)
             self._joining.setdefault(child, []).append(call)
 
-    def _end_as(self, call: Call, future: Future[Any]) -> None:
+    def _end_as(self, call: Call, child: Child) -> None:
         """A call ends as that one has."""
         if self._host.future_of(call).done():
             return
         if call.state != ENDED and not self._scheduler.join_ended(call):
             return
-        child = cast("Child", future)
         _, how, payload, *_ = _answer(child, child._state)
         if how == NEVER_RAN:
             self._host.end_joined(call, how, child)

@@ -55,6 +55,8 @@ class Interrupts:
         does to the survivors of a dead rank, under -disable-auto-cleanup. `drain()` works all the same."""
         self._numbers = numbers
         self._takes_drain = self._insists = self._is_over = False
+        self._wakes = threading.Lock()
+        """Held while the handler of SIGUSR1 must stay: without one, the signal would end the process."""
         self._thread = threading.main_thread()
 
     @contextmanager
@@ -68,12 +70,13 @@ class Interrupts:
             yield
             return
         numbers = [number for number in self._numbers if number != DRAIN or signal.getsignal(number) == signal.SIG_DFL]
-        self._takes_drain = DRAIN in numbers
         before = [signal.signal(number, self._handle) for number in numbers]
+        self._takes_drain = DRAIN in numbers
         try:
             yield
         finally:
-            self._takes_drain = False
+            with self._wakes:
+                self._takes_drain = False
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
 
@@ -142,9 +145,11 @@ class Interrupts:
         self._is_over = True
 
     def _wake(self) -> None:
-        if self._takes_drain:
-            signal.pthread_kill(self._thread.ident or 0, DRAIN)
-        elif self.pending is None and not self._is_over:
+        with self._wakes:
+            if self._takes_drain:
+                signal.pthread_kill(self._thread.ident or 0, DRAIN)
+                return
+        if self.pending is None and not self._is_over:
             self.pending = DRAIN
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

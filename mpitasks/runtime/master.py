@@ -23,6 +23,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, cast
@@ -37,7 +38,7 @@ from ..errors import FarmBroken, JournalError, NotRunning, TaskCrashed, farm_end
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
-from ..journal.identity import Known, of_child
+from ..journal.identity import Attempt, Known, of_child
 from ..observe.counts import Statistics, take
 from ..options import Plan
 from ..retries import Failure, name_of
@@ -91,7 +92,21 @@ SUBMITS_A_LOOK = 32
 class _Call(Call):
     """A call, with what the scheduler does not know of it."""
 
-    __slots__ = ("crashes", "failed", "future", "is_early", "known", "payload", "places", "plan", "setup", "target", "values")
+    __slots__ = (
+        "crashes",
+        "failed",
+        "future",
+        "is_early",
+        "is_unwanted",
+        "known",
+        "payload",
+        "places",
+        "plan",
+        "setup",
+        "submitted_by",
+        "target",
+        "values",
+    )
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
         size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
@@ -111,10 +126,14 @@ class _Call(Call):
         """How often it has failed."""
         self.is_early = False
         """Whether it knows that it should stop: what it returns may be half of it."""
+        self.is_unwanted = False
+        """Whether it was cancelled, too late: it is told to stop, and does not run again if it fails."""
         self.crashes: tuple[str, ...] = ()
         """Where and how its process ended, each time that it did."""
         self.known: Known | None = None
         """What tells it from others, where its outcome is kept."""
+        self.submitted_by: Attempt | None = None
+        """None: by main, or its outcome is not kept."""
 
     @override
     def needs(self) -> list[Call]:
@@ -230,7 +249,7 @@ class Master:
         future = call.future
         value = book.find(known.key)
         if call.plan.id is not None and not call.plan.memo:
-            book.identities.claim(known.key, call.plan, future, returned=value is not None)
+            book.identities.claim(known.key, call.plan, future, by=call.submitted_by, returned=value is not None)
         call.known, future._identity = known, known.key
         if value is None:
             return False
@@ -355,10 +374,11 @@ class Master:
         return self._book.count if isinstance(self._book, Journal) else None
 
     def end_journal(self, kind: str, why: str = "") -> None:
-        """Nothing more will come: write down how the run has ended, and why so."""
+        """Nothing more will be kept: write down how the run has ended, and why so. From any thread."""
         if self._book is not None:
-            self._book.end(kind, why)
-            self._book.close()
+            with self._lock:  # another thread may write an outcome right now, at the same place of the file
+                self._book.end(kind, why)
+                self._book.close()
 
     def abandon(self, grace: float) -> int:
         """Cancel every call that has not begun, and wait up to `grace` seconds for the others.
@@ -488,7 +508,10 @@ class Master:
         """As `_remember`, of a call that another one submits, by what its slave says of it."""
         same, place, relative, shown = identity
         book = self._book = self._book or Book()
-        known = _ours(parent).known if parent is not None else None
+        known = None
+        if parent is not None:
+            known = _ours(parent).known
+            call.submitted_by = Attempt(parent.id, parent.attempt, _ours(parent).submitted_by)
         key = None if not relative else b"" if known is None else known.key
         return self._is_known(book, call, of_child(call.plan, same, place, shown, key))
 
@@ -504,6 +527,7 @@ class Master:
             return True
         rank = _ours(call).future.rank
         if call.state != ENDED and rank is not None:
+            _ours(call).is_unwanted = True
             self._send(Rank(rank), (STOP, call.id))
         return False
 
@@ -581,8 +605,7 @@ class Master:
                 for stuck in self._overdue.look(now):
                     self._leave_behind(stuck, now)
                 heard = True
-            if heard:
-                self._children.settle()
+            self._children.settle()  # after all this: calls end by more than messages
             if self.interrupts.draining:
                 self._begin_draining()
             elif heard or now >= self._decide_at:
@@ -639,6 +662,7 @@ class Master:
             self._unlooked = 0
             self._drive.stepped_at = now
             if self._look(now):
+                self._children.settle()
                 self._decide(now)
 
     def _admit(self, call: _Call, claims: list[Any]) -> bool:
@@ -724,7 +748,7 @@ class Master:
 
     def _take_value(self, call: _Call, future: Future[Any]) -> bool:
         """Put the value of an ended future where it goes. False if it has none: it failed."""
-        if future._failed or future._because is not None or future._exception is not None or future._state != FINISHED:
+        if future._state != FINISHED or future._is_failure():
             return False
         payload = future._payload
         places = call.places.get(future) if call.places else None
@@ -746,7 +770,6 @@ class Master:
         while arrival is not None:
             self._take_in(arrival, now)
             arrival = self._transport.receive()
-        self._children.settle()
         self._drive.heard_at = now
         return True
 
@@ -758,7 +781,7 @@ class Master:
         elif message[0] == BYE:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
-            self._hear(message[1])
+            self._hear(arrival.source, message[1])
         elif message[0] == STACKS:
             self.stacks[arrival.source] = message[1]
         elif message[0] == LIMIT:
@@ -827,7 +850,7 @@ class Master:
             if call.nest is not None:
                 self._children.attempt_is_over(call)
             if not _ours(call).future.done():
-                _ours(call).future._state = PENDING
+                _ours(call).future._state, _ours(call).is_early = PENDING, False
         for call in lost.given_up:
             self._end_lost(_ours(call))
         if self._losses.nobody_left:
@@ -842,10 +865,10 @@ class Master:
         error = self._losses.error(call, call.plan.name)
         self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
-    def _hear(self, call_id: CallId) -> None:
-        """That call knows that it should stop."""
-        for _, call in self._scheduler.sent():
-            if call.id == call_id:
+    def _hear(self, source: Rank, call_id: CallId) -> None:
+        """That call knows that it should stop. One that was given up may run again elsewhere, and knows nothing there."""
+        for rank, call in self._scheduler.sent():
+            if call.id == call_id and rank == source:
                 _ours(call).is_early = True
 
     def _leave_behind(self, stuck: Stuck, now: float) -> None:
@@ -889,8 +912,9 @@ class Master:
         if call.nest is not None:
             self._children.attempt_is_over(call)
         retries = call.plan.retries
-        pause = None if retries is None or self._closing or self._draining else retries.pause(call.failed, failure)
-        if pause is None or call.future.done():
+        is_last = retries is None or self._closing or self._draining or call.is_unwanted or call.future.done()
+        pause = None if retries is None or is_last else retries.pause(call.failed, failure)
+        if pause is None:
             return False
         call.future._state, call.is_early = PENDING, False
         self._scheduler.tally.queues[call.queue].retried += 1
@@ -954,6 +978,7 @@ class Master:
         future._end(state)
         self._announcements.append(future)
         self._let_go(call)
+        self._fail_dependents(call)  # the scheduler knows of none, if it ran, or followed another
         if state == CANCELLED_AND_NOTIFIED:
             self._pass_on(call)
         for follower in self._followers(call):
@@ -989,6 +1014,11 @@ class Master:
         """Carry out what the scheduler says, unless nothing more is to begin."""
         if self.interrupts.draining:
             return
+        if self._closing:
+            self._cancel_waiting()  # what waited for a call that has ended, and ran nowhere itself
+            self._children.settle()
+            self._decide_at = inf
+            return
         for order in self._scheduler.decide(now):
             self._carry_out(order)
         self._decide_at = self._scheduler.deadline()
@@ -1001,6 +1031,7 @@ class Master:
 
     def _send_window(self, order: Send) -> None:
         calls: list[SentCall] = []
+        unwanted: list[CallId] = []
         numbers: set[int] = set()
         needed = order.calls[0].resource  # the same for all
         resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
@@ -1012,6 +1043,8 @@ class Master:
                 numbers.add(call.target)
             if call.setup is not None:
                 numbers.add(call.setup)
+            if call.is_unwanted:  # it has come back, or its slave has died
+                unwanted.append(call.id)
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
             payload = wire.sendable(call.payload)
             plan = call.plan
@@ -1021,6 +1054,8 @@ class Master:
         functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
         kind = (ABOVE, order.above) if order.above else (WINDOW,)
         self._send(order.rank, (*kind, functions, dropped, calls))
+        for call_id in unwanted:
+            self._send(order.rank, (STOP, call_id))
 
     def _send(self, rank: Rank, message: tuple[Any, ...]) -> None:
         self._transport.send(rank, wire.pack(message))

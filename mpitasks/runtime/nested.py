@@ -86,7 +86,7 @@ class _Slave(Protocol):
     def finish_sending(self) -> None: ...
 
 
-class Child(Future[Any]):
+class OwnChild(Future[Any]):
     """The outcome of a call that a call on this slave has submitted."""
 
     _number = 0
@@ -138,21 +138,21 @@ class NestedFarm:
         self._slave = slave
         self._encoder = Encoder()
         self._numbers, self._wait_numbers = count(1), count(1)
-        self._pending: dict[int, Child] = {}
+        self._pending: dict[int, OwnChild] = {}
         """Calls that were submitted here, and have no answer."""
         self._seen = 0
         """Answers that have come."""
         self._keeps = False
         """Whether the master wants to know what tells calls from others."""
-        self._ended: deque[Child] = deque()
+        self._ended: deque[OwnChild] = deque()
         """To be announced: that runs code of the user, and so neither under a lock nor in the midst of a message."""
         self._told = self._seen_told = 0
         """How many were, and how many when the listener last looked."""
         self._tellers: list[threading.Thread] = []
         """Threads that tell while a call runs."""
-        self._discarded: deque[Child] = deque()
+        self._discarded: deque[OwnChild] = deque()
         """Calls that a finalizer gave up while this thread was in the midst of a message."""
-        self._failed: weakref.WeakValueDictionary[int, Child] = weakref.WeakValueDictionary()
+        self._failed: weakref.WeakValueDictionary[int, OwnChild] = weakref.WeakValueDictionary()
         """Failed ones that somebody still holds, by number."""
         self._withdrawn: dict[int, bool] = {}
         self._deadlocks: dict[int, str] = {}
@@ -173,27 +173,27 @@ class NestedFarm:
             EncodeError: An argument can't be pickled; the message names it.
         """
         payload, claims = self._encoder.arguments(plan, args, kwargs)
-        child = Child(self, plan.name)
+        child = OwnChild(self, plan.name)
         child._parent = current()._call
         identity = self._identify(child, plan, args, kwargs) if self._keeps or plan.memo else None
         for other in [*claims, *plan.after]:
             self._refuse_foreign(other, plan)
-            if other.done() and not _has_value(other):
+            if other.done() and (other.cancelled() or other._is_failure()):
                 return self._never_ran(child, other)
-        function = self._function(plan)
+        function, seen = self._function(plan), self._seen  # before numbers are named: answers may come in meanwhile
         values = [_value_of(other) for other in claims]
-        after = [other._number for other in cast("Sequence[Child]", plan.after) if not other.done()]
+        after = [other._number for other in cast("Sequence[OwnChild]", plan.after) if not other.done()]
         child._number = next(self._numbers)
         self._pending[child._number] = child
         sent = child._number, child._parent, self._pickled(plan), _travelling(resource), wire.sendable(payload)
-        self._slave.tell((SUBMIT, *sent, values, after, function, identity, self._seen))
+        self._slave.tell((SUBMIT, *sent, values, after, function, identity, seen))
         if not isinstance(payload, bytes):  # buffers of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then the master tells the call to stop."""
-        child = cast("Child", future)
+        child = cast("OwnChild", future)
         if self._slave.wire._is_owned():
             # The garbage collector runs a finalizer, such as a generator's, in the midst of a message.
             self._discarded.append(child)
@@ -308,7 +308,7 @@ class NestedFarm:
     def joins(self, outcome: tuple[CallId, object, float | None, object]) -> tuple[Any, ...]:
         """The message that a call has ended by giving back the future of another, which need not have ended."""
         call_id, _, seconds, _ = outcome
-        child = cast("Child", outcome[3])
+        child = cast("OwnChild", outcome[3])
         child._retrieved = True  # whoever waits for the call is told of it
         if not child.done():
             return JOINS, call_id, seconds, child._number, None
@@ -415,7 +415,7 @@ class NestedFarm:
         if child._end(CANCELLED_AND_NOTIFIED if how == CANCELLED else FINISHED) or how in (FAILED, NEVER_RAN):
             self._ended.append(child)
 
-    def _never_ran(self, child: Child, other: Future[Any]) -> Child:
+    def _never_ran(self, child: OwnChild, other: Future[Any]) -> OwnChild:
         """A call ends at once, because one has failed or was cancelled that it needs."""
         if other.cancelled():
             child._end(CANCELLED_AND_NOTIFIED)
@@ -445,7 +445,7 @@ class NestedFarm:
             raise NotRunning(msg)
 
     def _identify(
-        self, child: Child, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, child: OwnChild, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes, int, bool, str]:
         """What tells the call from others: its digest, how many equal ones came before, whether of its parent, and in words.
 
@@ -557,12 +557,7 @@ def _sleep(done: Callable[[], bool], event: threading.Event, deadline: float | N
     return True
 
 
-def _has_value(future: Future[Any]) -> bool:
-    failed = future._failed or future._because is not None or future._exception is not None
-    return not failed and not future.cancelled()
-
-
-def _value_of(child: Child) -> int | wire.Payload:
+def _value_of(child: OwnChild) -> int | wire.Payload:
     """A child among the arguments of another: its number, or its value if that is here."""
     if not child.done():
         return child._number
@@ -571,11 +566,11 @@ def _value_of(child: Child) -> int | wire.Payload:
     return wire.sendable(wire.snapshot(wire.encode(child._result)) if payload is None else payload)
 
 
-def _answer_of(child: Child) -> Answer:
+def _answer_of(child: OwnChild) -> Answer:
     """How a call has ended that was submitted here."""
     if child.cancelled():
         return 0, CANCELLED, b"", child.rank, child.attempts
-    if _has_value(child):
+    if not child._is_failure():
         return 0, RETURNED, _as_payload(child), child.rank, child.attempts
     payload = child._payload
     if payload is None:
@@ -585,7 +580,7 @@ def _answer_of(child: Child) -> Answer:
     return 0, FAILED, wire.sendable(payload), child.rank, child.attempts
 
 
-def _as_payload(child: Child) -> wire.Payload:
+def _as_payload(child: OwnChild) -> wire.Payload:
     value = _value_of(child)
     assert not isinstance(value, int)  # noqa: S101  it has ended
     return value

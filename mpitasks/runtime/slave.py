@@ -210,9 +210,10 @@ class Slave:
         if kind == WINDOW:
             self._runner.know(message[1], message[2])
             self._isolation.know(message[1], message[2])
-            self._inbox.extend(message[3])
-            if self._nested.waits:  # it was on its way when a call began to wait
-                self._send_report([], self.unbegun())
+            if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
+                self._send_report([], [call[0] for call in message[3]])
+            else:
+                self._inbox.extend(message[3])
         elif kind == STOP:
             self._stopped.add(message[1])
         elif kind in (BACK, DRAIN):

@@ -209,12 +209,23 @@ def _asked(place: Place, deadline: float) -> str:
     with Path(f"/proc/{place.pid}/fd/{place.file}").open("r+b", buffering=0) as file:
         file.truncate(0)
         os.kill(place.pid, SIGNAL)
-        size, quiet_at = 0, deadline
-        while time.monotonic() < min(deadline, quiet_at):
-            time.sleep(1e-3)
-            if size != (now := os.fstat(file.fileno()).st_size):
-                size, quiet_at = now, time.monotonic() + QUIET
+        await_quiet(file.fileno(), 0, deadline)
         return file.read().decode(errors="replace")
+
+
+def await_quiet(descriptor: int, size: int, deadline: float) -> None:
+    """Wait until a process has written its stacks into that file, and no more comes.
+
+    Args:
+        descriptor: The file.
+        size: How long it was before the process got the signal.
+        deadline: When to give up, by `time.monotonic`.
+    """
+    quiet_at = deadline
+    while time.monotonic() < min(deadline, quiet_at):
+        time.sleep(1e-3)
+        if size != (now := os.fstat(descriptor).st_size):
+            size, quiet_at = now, time.monotonic() + QUIET
 
 
 def readable(text: str) -> str:

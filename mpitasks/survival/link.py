@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StartError
 from ..ids import Rank
+from ..shm import forget_names
 from ..transport.base import Death
 from .guard import CONNECT_WITHIN, PIPE, words_for
 from .watch import Watch, addresses_for
@@ -118,7 +118,7 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], Non
     if problems:
         msg = f"the guards of these ranks can't reach rank 0: {', '.join(problems)}; without --survive, none are needed"
         raise StartError(msg) if watch is not None else SystemExit(1)
-    _forget_shared_memory()
+    forget_names("mpich_shm_")  # all ranks of this host have MPICH's memory by now
     _say({"begun": True})
     return watch.kill if watch is not None else lambda *_: None
 
@@ -138,13 +138,3 @@ def _introduced(offer: dict[str, Any]) -> str:
 def _say(word: dict[str, Any]) -> None:
     if _pipe:
         _pipe[0].sendall(json.dumps(word).encode() + b"\n")
-
-
-def _forget_shared_memory() -> None:
-    """All ranks of this host have MPICH's shared memory by now: without a name, it goes with the last of them."""
-    try:
-        maps = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return
-    for name in {line.split()[-1] for line in maps if "/mpich_shm_" in line and not line.endswith("(deleted)")}:
-        Path(name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import mpi4py
 import pytest
 
 from mpitasks import StartError, cli, control, ending, launch
+from mpitasks.isolation import aside
 from mpitasks.launch import Library
 from mpitasks.survival import guard as survival_guard
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has started these tests, they were not."""
     for name in list(launch.os.environ):
-        if name.startswith((*launch._TRACES, "SLURM_", "PBS_", "LSB_")):
+        if name.startswith((*aside.TRACES, "SLURM_", "PBS_", "LSB_")):
             monkeypatch.delenv(name)
 
 
@@ -224,6 +225,58 @@ def test_a_launcher_that_crashes_takes_no_code_with_it(
         ending.tell(ending.End(int(told)))
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
     assert launch._Minder(tmp_path).run(crash, dict(os.environ)) == code
+
+
+class Launcher:
+    """An mpiexec that goes on."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self.send_signal = self.signals.append
+
+
+WAITS = "waits: rank 0 has not begun run(), or is on another host"
+HANDED_ON = "and rank 0 is on another host: mpiexec gets it, and hands it to all ranks"
+IN_VAIN = "but rank 0 is on another host, and with --survive does not hear of it: use --walltime"
+
+
+@pytest.mark.parametrize(
+    ("says", "hosts", "late", "survive", "words"),
+    [
+        ("elsewhere", "", False, "0", f", {HANDED_ON}"),
+        ("elsewhere", "", False, "1", f", {IN_VAIN}"),
+        ("nothing", "", True, "0", f", and {WAITS}"),
+        ("nothing", "--host one,two", False, "0", f", and {WAITS}"),
+        ("nothing", "--host one,two", True, "0", f", {HANDED_ON}"),
+        ("nothing", "--host one,two", True, "1", f", {IN_VAIN}"),
+        ("the end", "--host one,two", True, "0", f", and {WAITS}"),
+    ],
+)
+def test_a_drain_reaches_rank_0_on_another_host(  # noqa: PLR0913, PLR0917  what tells where it is
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    says: str,
+    hosts: str,
+    late: bool,
+    survive: str,
+    words: str,
+) -> None:
+    """By mpiexec; or a line says that it can't, or not yet. Once, however often that is tried."""
+    if says == "elsewhere":
+        (tmp_path / control.RUN).write_text('{"host": "elsewhere", "pid": 1, "grace": 1.0}')
+    elif says == "the end":
+        monkeypatch.setattr(control, "given", lambda: tmp_path)
+        ending.tell(ending.End(0))
+    monkeypatch.setenv(launch.WORDS, hosts)
+    monkeypatch.setenv(launch.SURVIVE, survive)
+    monkeypatch.setattr(launch, "_BEGINS_WITHIN", -1.0 if late else 1000.0)
+    minder, launcher = launch._Minder(tmp_path), Launcher()
+    is_told = HANDED_ON in words
+    assert [minder._drain(launcher) for _ in range(2)] == [is_told, is_told]  # type: ignore[arg-type]  # as far as it goes
+    assert minder._has_drained == is_told
+    assert set(launcher.signals) == ({signal.SIGUSR1} if is_told else set())
+    assert capsys.readouterr().err == f"mpitasks: SIGUSR1 has come{words}\n"
 
 
 @pytest.mark.parametrize(("library", "flags"), [("MPICH", ["-disable-auto-cleanup"]), ("Open MPI", ["--with-ft", "ulfm"])])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, NotRunning, resource, task
+from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, NotRunning, resource, task
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -394,6 +394,21 @@ def test_a_call_that_fails_takes_along_what_has_not_begun(threads: Run) -> None:
     assert begun == []
 
 
+def test_a_call_that_fails_takes_along_what_waits_for_those(threads: Run) -> None:
+    """They end with each other, and not once more by themselves."""
+
+    def parent() -> None:
+        add.delay(add.delay(do.delay(1)))
+        raise OSError
+
+    def main() -> tuple[type, int]:
+        calls[:] = [parent]
+        return type(do.delay(0).exception()), add.delay(1).result()
+
+    assert mpitasks.run(main, backend="threads", slaves=1) == (OSError, 1)
+    calls.clear()
+
+
 def test_a_call_that_returns_leaves_its_calls_to_themselves(threads: Run) -> None:
     """They are waited for when main has returned."""
     begun: list[int] = []
@@ -466,6 +481,122 @@ def test_a_wait_may_run_out(threads: Run) -> None:
     calls.clear()
 
 
+@pytest.mark.parametrize("levels", [0, 1])
+def test_an_attempt_names_its_calls_as_the_last_one_did(farm: Run, tmp_path: Path, names: None, levels: int) -> None:
+    """`id=` names a call of a call: whichever attempt submits it, and of whichever call above."""
+    failures = [OSError, OSError]
+
+    def lower() -> int:
+        value = add.options(id="x").delay(7).result()
+        if failures:
+            raise failures.pop()
+        return value
+
+    def main() -> int:
+        calls[:] = [lower]
+        parent = task("nested.names", retries=2)(lambda: do.delay(0).result() if levels else lower())
+        return parent.delay().result()
+
+    assert farm(main, journal=tmp_path / "run.jrnl") == 7
+    calls.clear()
+
+
+def test_a_name_is_that_of_one_call(farm: Run, tmp_path: Path) -> None:
+    """As in main; whether the other one is of the same call, or of another."""
+
+    def body() -> int:
+        return add.options(id="x").delay(1).result()
+
+    def main() -> list[str]:
+        calls[:] = [body, lambda: [body(), body()]]
+        do.delay(0).result()
+        return [str(do.delay(0).exception()), str(do.delay(1).exception())]
+
+    for text in farm(main, journal=tmp_path / "run.jrnl"):
+        assert "id='x' names another call of" in text
+    calls.clear()
+
+
+# ---------------------------------------------------------------- calls that have ended before they began
+
+
+@task("nested.known", memo=True)
+def known(x: int) -> int:
+    """Has an outcome that the master knows, once it was called."""
+    return x + 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [lambda: known.delay(1), lambda: add.delay(known.delay(1)).result(), lambda: add.options(after=[known.delay(1)]).delay(2)],
+)
+def test_a_known_outcome_is_given_back_and_handed_on(farm: Run, body: Callable[[], Any]) -> None:
+    """The call ends while it is submitted; its slave does not know that yet, and names it all the same."""
+
+    def main() -> list[int]:
+        calls[:] = [body]
+        return [known.delay(1).result(), do.delay(0).result(), known.delay(2).result()]
+
+    assert farm(main) == [2, 2, 3]
+    calls.clear()
+
+
+def test_a_refused_call_is_given_back(threads: Run) -> None:
+    """The run is closing: the call fails with what its child failed with, and the others keep their outcomes."""
+    futures: list[Any] = []
+
+    def late() -> Any:
+        while not mpitasks.current().should_stop():
+            pass
+        return add.delay(1)
+
+    def main() -> None:
+        gate = tasks.gate()
+        calls[:] = [late, lambda: gate.opened.wait(tasks.PATIENCE)]
+        futures[:] = [do.delay(0), do.delay(1)]
+        futures[0].add_done_callback(lambda _: gate.opened.set())
+        while not all(future.running() for future in futures):
+            pass
+        raise OSError("main")
+
+    with pytest.raises(OSError, match="main"):
+        threads(main, grace=tasks.PATIENCE)
+    with pytest.raises(FarmBroken, match="can't be called any more: the run is ending"):
+        futures[0].result()
+    assert futures[1].result()
+    calls.clear()
+
+
+class Unreadable:
+    """An id that the master can't unpickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unread, ()
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Unread(Exception):
+    """What unpickling raises."""
+
+
+def _unread() -> None:
+    raise Unread("not on this rank")
+
+
+def test_what_the_master_cant_read_fails_that_call_alone(threads: Run) -> None:
+    """By whatever its unpickling raises."""
+
+    def main() -> tuple[Any, int]:
+        calls[:] = [lambda: add.options(resource=Unreadable()).delay(1)]
+        return do.delay(0).exception(), add.delay(1).result()
+
+    error, after = threads(main)
+    assert (type(error), str(error), after) == (Unread, "not on this rank", 1)
+    calls.clear()
+
+
 # ---------------------------------------------------------------- limits and resources
 
 
@@ -514,6 +645,38 @@ def test_a_cycle_of_limits_raises_in_the_youngest(threads: Run, pair: Any) -> No
     younger, older = threads(main)
     assert isinstance(younger, Deadlock)
     assert "its limit max_slaves is reached by slave" in str(younger)
+    assert not isinstance(older, Deadlock)
+
+
+@task("nested.clashing_left", max_slaves=1)
+def clashing_left(depth: int) -> int:
+    """As `left`, after a call that was refused."""
+    add.options(id="x").delay(1).result()
+    with pytest.raises(ValueError, match="names another call"):
+        add.options(id="x").delay(2).result()
+    barrier.wait(10)
+    return clashing_right.delay(depth).result()
+
+
+@task("nested.clashing_right", max_slaves=1)
+def clashing_right(depth: int) -> int:
+    """As `right`."""
+    barrier.wait(10)
+    return clashing_left.delay(depth).result()
+
+
+def test_a_call_that_was_refused_hides_no_cycle(threads: Run, tmp_path: Path) -> None:
+    """It has ended: who has submitted it does not wait for it."""
+    barrier.reset()
+
+    def main() -> list[Any]:
+        futures = [clashing_left.delay(1), clashing_right.delay(1)]
+        younger = futures[1].exception(timeout=5)
+        barrier.abort()
+        return [younger, futures[0].exception()]
+
+    younger, older = threads(main, journal=tmp_path / "run.jrnl")
+    assert isinstance(younger, Deadlock)
     assert not isinstance(older, Deadlock)
 
 

@@ -49,6 +49,29 @@ def ends(how: str) -> None:
     raise {"exit": SystemExit, "interrupt": KeyboardInterrupt}[how]
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_cancelled_call_does_not_run_again(threads: Run, names: None, asks: bool) -> None:
+    """Nobody wants it: it fails as it failed, whether it had asked or not."""
+    begun, cancelled = threading.Event(), threading.Event()
+
+    @task("tests.retries.unwanted", retries=3, bind=True)
+    def unwanted(ctx: Context) -> None:
+        begun.set()
+        assert cancelled.wait(10)
+        while asks and not ctx.should_stop():
+            pass
+        raise OSError
+
+    def main() -> tuple[bool, str, int]:
+        future = unwanted.delay()
+        assert begun.wait(10)
+        was_in_time = future.cancel()
+        cancelled.set()
+        return was_in_time, type(future.exception()).__name__, future.attempts
+
+    assert threads(main) == (False, "OSError", 1)
+
+
 def test_a_failed_call_runs_again(farm: Run) -> None:
     """Until it returns; its future counts the attempts."""
 

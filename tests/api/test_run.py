@@ -15,6 +15,7 @@ import pytest
 
 import mpitasks
 from mpitasks import StartError, handshake, launch, session, task
+from mpitasks.isolation import aside
 from mpitasks.runtime import watchdog
 from mpitasks.testing import farm as users_farm  # noqa: F401  a fixture, under another name than this folder's own
 from tests.api.tasks import add, echo, gate, hold, note, ran
@@ -226,7 +227,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A script, and nothing looks like MPI, whatever the tests before have imported."""
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
     for name in list(os.environ):
-        if name.startswith((*launch._TRACES, "MPITASKS_")):
+        if name.startswith((*aside.TRACES, "MPITASKS_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["prog.py"])
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "prog.py", raising=False)  # a worker of pytest-xdist has none

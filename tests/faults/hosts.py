@@ -86,12 +86,13 @@ class Hosts:
         there = ["--target", str(self._keepers[0].pid), "--net", "--uts", "--mount", f"--wdns={self._folder}"]
         return [str(shutil.which("nsenter")), *there, "--", *command]
 
-    def words(self, mpi: str, each: int) -> list[str]:
-        """What mpiexec is told, for so many ranks on each host."""
+    def words(self, mpi: str, each: int, *, first: str = NAMES[0]) -> list[str]:
+        """What mpiexec is told, for so many ranks on each host, rank 0 on the first."""
+        ordered = ADDRESSES if first == NAMES[0] else ADDRESSES[::-1]
         if mpi == "openmpi":
-            return ["--prtemca", "plm_ssh_agent", str(self.shell), "--host", ",".join(f"{at}:{each}" for at in ADDRESSES)]
+            return ["--prtemca", "plm_ssh_agent", str(self.shell), "--host", ",".join(f"{at}:{each}" for at in ordered)]
         launcher = ["-launcher", "ssh", "-launcher-exec", str(self.shell)]
-        return [*launcher, "-localhost", ADDRESSES[0], "-hosts", ",".join(ADDRESSES), "-ppn", str(each)]
+        return [*launcher, "-localhost", ADDRESSES[0], "-hosts", ",".join(ordered), "-ppn", str(each)]
 
     def cut(self) -> None:
         """Nothing gets through any more, and nobody is told."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mpitasks.control import CONTROL
 from tests.faults.hosts import NAMES, Hosts, why_not
 from tests.mpi.processes import until
 
@@ -116,9 +118,11 @@ def script(tmp_path: Path) -> str:
 OVER_THE_WIRE = {"UCX_TLS": "tcp,self", "MPITASKS_SILENCE": SILENCE}
 
 
-def start(mpiexec: Mpiexec, hosts: Hosts, *words: str) -> App:
-    """Start `python -m mpitasks WORDS` on `left`, with 2 ranks on each host."""
-    told = shlex.join(hosts.words(mpiexec.mpi, 2))
+def start(mpiexec: Mpiexec, hosts: Hosts, *words: str, first: str = "left") -> App:
+    """Start `python -m mpitasks WORDS` on `left`, with 2 ranks on each host, rank 0 on the first."""
+    told = shlex.join(hosts.words(mpiexec.mpi, 2, first=first))
+    if mpiexec.mpi == "openmpi" and first != "left":
+        told += f" -x {CONTROL}"  # both hosts see the folder, and MPICH's mpiexec says so by itself
     command = [sys.executable, "-m", "mpitasks", "-n", "4", "--mpiexec", told, *words]
     return mpiexec.start_command(hosts.on_left(command), env=OVER_THE_WIRE)
 
@@ -171,3 +175,14 @@ def test_a_restart_completes_what_the_cut_has_left(mpiexec: Mpiexec, hosts: Host
     assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (0, ["done"]), ended.stderr
     assert "it begins again, restarts left: 0" in ended.stderr
     assert f"outcomes of earlier runs in {tmp_path / 'run.jrnl'}" in ended.stderr
+
+
+def test_a_drain_reaches_rank_0_on_the_other_host(mpiexec: Mpiexec, hosts: Hosts, script: str) -> None:
+    """By mpiexec, which hands SIGUSR1 to all ranks."""
+    with start(mpiexec, hosts, script, "cut", first="right") as app:
+        app.wait_for("begun")
+        app.process.send_signal(signal.SIGUSR1)
+        ended = app.wait(timeout=60)
+    assert (ended.returncode, ended.stdout.splitlines()) == (75, ["begun"]), ended.stderr
+    assert "SIGUSR1 has come, and rank 0 is on another host: mpiexec gets it" in ended.stderr
+    assert "mpitasks: interrupted: SIGUSR1" in ended.stderr

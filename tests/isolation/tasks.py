@@ -205,3 +205,16 @@ def stuck() -> Iterator[None]:
 @task(resource=stuck)
 def in_stuck() -> None:
     """Never begun."""
+
+
+@resource
+def kept_for_good() -> Iterator[None]:
+    """Never released."""
+    yield
+    hang.fn("C")
+
+
+@task(resource=kept_for_good)
+def in_kept_for_good() -> int:
+    """Where it is held."""
+    return os.getpid()

@@ -353,6 +353,20 @@ def test_the_slave_has_the_child_release(forked: Rig) -> None:
     forked.isolation.release_all()
 
 
+def test_a_child_that_can_not_release_is_ended(
+    forked: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The slave, which waits for that, goes on, and a line says what was not released."""
+    monkeypatch.setattr(handle, "LONGEST_LEAVE", 0.1)
+    name = "tests.isolation.tasks.kept_for_good"
+    before = forked.call("in_kept_for_good", resource=(name, ()))
+    forked.isolation.release_all()
+    assert (held(forked), before in descendants()) == ([], False)
+    assert caplog.messages == [f"an isolated call's process did not release '{name}' within 0.1 s, and was killed"]
+    assert forked.call("in_kept_for_good", resource=(name, ())) != before
+    forked.isolation.close()
+
+
 def test_a_child_releases_what_is_idle(forked: Rig) -> None:
     """Nobody has to ask it to."""
     forked.call("in_brief", resource=("tests.isolation.tasks.brief", ()))

@@ -55,6 +55,17 @@ def test_what_is_written_is_found_in_the_next_run(tmp_path: Path) -> None:
         assert (journal.count, journal.find(b"unknown")) == (4, None)
 
 
+def test_what_comes_after_the_end_goes_nowhere(tmp_path: Path) -> None:
+    """Above all not into a file that has got the number of the journal's since."""
+    with opened(tmp_path / "j") as journal:
+        pass
+    with (tmp_path / "other").open("w+b") as other:
+        os.dup2(other.fileno(), journal._fd)
+        journal.write([entry(1)])
+        os.close(journal._fd)
+        assert (other.read(), journal.count) == (b"", 0)
+
+
 @pytest.mark.parametrize("kind", [Book, Journal])
 def test_every_reader_has_a_copy(tmp_path: Path, kind: Any) -> None:
     """What one of them does to its value, the others don't see."""

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import mpitasks
-from mpitasks import DependencyFailed, Executor, FarmBroken, JournalError, NoIdentity, registry, task
+from mpitasks import Context, DependencyFailed, Executor, FarmBroken, JournalError, NoIdentity, registry, task
 from mpitasks import farm as the_farm
+from mpitasks.journal.listing import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,18 @@ def double(x: Any, times: int = 2) -> Any:
 def sample() -> int:
     """Another number each time."""
     return next(numbers)
+
+
+@task("tests.journal.sampled", bind=True)
+def sampled(ctx: Context) -> int:
+    """One of those, by a call of its own."""
+    return sample.delay().result()
+
+
+@task("tests.journal.samples")
+def samples() -> list[int]:
+    """One by a plain call, and one more."""
+    return [sampled(), sample.delay().result()]
 
 
 @task("tests.journal.shared", memo=True)
@@ -160,6 +173,12 @@ def test_equal_calls_stay_as_many(run: Run) -> None:
     assert len(set(first)) == 100
     more = run(main, 110)
     assert (more[:100], len(set(more))) == (first, 110)
+
+
+def test_a_plain_call_counts_with_the_call_that_makes_it(threads: Run, tmp_path: Path) -> None:
+    """What it submits and what the other submits are told from each other, also where they are equal."""
+    threads(lambda: samples.delay().result())
+    assert sorted(call["task"] for call in read(tmp_path / "run.jrnl").calls) == [sample.name] * 2 + [samples.name]
 
 
 def test_how_an_argument_is_given_does_not_matter(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpitasks import current, resource, task
 from mpitasks.errors import Deadlock, TaskTimeout
+from mpitasks.runtime.alarm import TimeUp
 
 from .programs import ALWAYS, LIMITS, RESOURCES, Again, Call, Nest, Pool, Program, TaskKind
 from .verdict import DEADLOCK, KID_FAILED, Attempt, Made, Seen, Token, Verdict
@@ -88,6 +89,8 @@ def define() -> dict[TaskKind, Task[..., Any]]:
 class Bodies(Verdict):
     """Makes calls, and is what they do."""
 
+    times_up = 0
+
     def __init__(self, program: Program, tasks: dict[TaskKind, Task[..., Any]], stage: Stage) -> None:
         super().__init__(program, Seen())
         self.tasks, self.stage = tasks, stage
@@ -105,7 +108,8 @@ class Bodies(Verdict):
     ) -> Made:
         """A call to come, of main or of another call; it takes the futures of earlier ones."""
         if call.task.memo:
-            call = replace(call, inputs=(), after=(), retries=0, fails=ALWAYS if call.fails else 0)
+            call = replace(call, after=(), retries=0, fails=ALWAYS if call.fails else 0)
+            earlier = [made for made in earlier if made.call.task.memo]  # others have no identity
         take = [[earlier[-1 - back % len(earlier)] for back in backs if earlier] for backs in (call.inputs, call.after)]
         limit = call.task.limit if pool is None else pool.limit
         made = Made(len(self.numbered), call, name or call.task.name, limit, take[0], take[1], pool, parent)
@@ -142,12 +146,13 @@ class Bodies(Verdict):
         """What a call does on its slave."""
         made, actor = self.numbered[number], self.stage.here()
         assert key == made.call.key
-        attempt = Attempt(made, actor)
+        attempt = Attempt(made, actor, self._upsets())
         self.seen.attempts[number].append(attempt)
         with self._inside(attempt):
             begun = self.seen.begun[number]
             with self._noting():
                 self._check_begin(made, actor, inputs)
+                self._check_stack(attempt)
             self._submit_and_sleep(attempt)
             self._misbehave(attempt, begun)
             if made.call.nest is not None and made.call.nest.how == "join" and attempt.kids:
@@ -168,6 +173,10 @@ class Bodies(Verdict):
                 current().retry()
             raise call.error(attempt.made.number)
 
+    def _upsets(self) -> int:
+        """How often anything has happened that nobody waits for: slaves died, time was up."""
+        return self.deaths + self.times_up + sum(actor.given_up for actor in self.stage.actors)
+
     @contextmanager
     def _inside(self, attempt: Attempt) -> Iterator[None]:
         """Count who is in which body, and what that uses."""
@@ -176,10 +185,15 @@ class Bodies(Verdict):
         seen.inside[made.queue][rank] += 1
         seen.begun[made.number] += 1
         seen.using.update(tokens)
+        seen.stacks[rank].append(attempt)
         try:
             yield
+        except TimeUp:
+            self.times_up += 1
+            raise
         finally:
             attempt.is_inside = False
+            seen.stacks[rank].remove(attempt)
             seen.inside[made.queue][rank] -= 1
             seen.using.subtract(tokens)
 
@@ -216,7 +230,11 @@ class Bodies(Verdict):
         """A call to come; an earlier one of anybody once more, if there is one of a task with `memo`."""
         if isinstance(call, Call):
             return self.make(call, attempt.kids, parent=attempt)
-        shared = [made for made in self.numbered if made.call.task.memo]
+        shared = [made for made in self.numbered if made.call.task.memo and not made.inputs]
+        if attempt.made.call.nest is not None and attempt.made.call.nest.regrets:
+            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever.
+            mine = {made.number for made in attempt.ancestors()}
+            shared = [made for made in shared if made.number not in mine]
         first = shared[-1 - call.which % len(shared)] if shared else None
         return None if first is None else replace(first, parent=attempt, future=None, asked=False, cancelled=False)
 
@@ -256,13 +274,21 @@ class Bodies(Verdict):
             assert value in self.values(other), f"{made} gets {value} of {other}"
         self._check_resource(made, actor)
 
+    def _check_stack(self, attempt: Attempt) -> None:
+        """On top of a call that waits, nothing runs but what that has submitted, or they."""
+        below = self.seen.stacks[int(attempt.actor.rank)][:-1]
+        above = list(attempt.ancestors())
+        if below and not any(made.call.task.memo for made in above):  # whose call is it that runs for equal ones?
+            assert below[-1].waits, f"{attempt.made} runs on top of {below[-1].made}, which does not wait"
+            assert below[-1].made in above, f"{attempt.made} runs on top of {below[-1].made}, and is none of its"
+
     def _busy(self, queue: str) -> set[int]:
         alive = {actor.rank for actor in self.stage.actors if not actor.is_dead}
         return {rank for rank, count in self.seen.inside[queue].items() if count and rank in alive}
 
     def _check_deadlock(self, attempt: Attempt, kid: Made) -> None:
         """That a call is told that it waits in vain is true: nobody runs what it waits for, and its slave could not."""
-        if self.deaths or any(made.call.timeout is not None for made in self.numbered):
+        if attempt.upsets != self._upsets():
             return  # something has changed since that was found out, perhaps
         active = [one for some in self.seen.attempts.values() for one in some if one.is_inside and not one.waits]
         helpers = [one for one in active if kid in one.ancestors()]

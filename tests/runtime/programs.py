@@ -280,6 +280,7 @@ STEPS = st.one_of(
         st.sampled_from([-1, -1, 0, 3, 8]),
         REGRETS,
     ),
+    st.builds(Map, calls(TIGHT, nest=NESTS), st.integers(2, 5)),
     st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
     st.builds(
         Pool,

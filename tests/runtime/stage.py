@@ -120,6 +120,8 @@ class Actor:
         """Whether it sleeps inside a body or a provider, so that the listener has its say."""
         self.is_over = False
         self.is_dead = False
+        self.given_up = 0
+        """How often its listener said that a call can't be interrupted."""
         self._go, self._back = threading.Lock(), threading.Lock()  # half the time of semaphores, which are made of them
         self._go.acquire()
         self._back.acquire()
@@ -154,7 +156,9 @@ class Actor:
             pass
         if slave._outbox or slave.records or slave._held is not slave._keeper.held:
             slave._report()
+        before = slave._given_up
         slave._watch()
+        self.given_up += slave._given_up is not before
         if not slave._nested.waits:
             slave._nested.announce()
 

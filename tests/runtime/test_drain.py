@@ -13,6 +13,7 @@ import pytest
 import mpitasks
 from mpitasks import Drained, FarmBroken, current, farm, task, walltime
 from mpitasks.journal import records
+from mpitasks.journal.book import Journal
 from mpitasks.journal.listing import read
 from mpitasks.runtime.clock import Clock
 from mpitasks.runtime.interrupts import DRAIN, ENDS, Interrupts
@@ -187,6 +188,60 @@ def test_a_drain_after_the_end_is_too_late() -> None:
         interrupts.insist_on_drain()
 
 
+class Door:
+    """A lock that says when the main thread has come to it."""
+
+    def __init__(self, arrived: threading.Event) -> None:
+        self._arrived = arrived
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._arrived.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_drain_at_the_very_end_meets_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is put back only when nobody is about to send the signal, which would end the process."""
+    interrupts, sending, moved = drained(), threading.Event(), threading.Event()
+    interrupts._wakes = Door(moved)  # type: ignore[assignment]  # as good as a lock
+    met: list[bool] = []
+
+    def kill(*_: int) -> None:
+        sending.set()
+        assert moved.wait(10)
+        met.append(signal.getsignal(DRAIN) == interrupts._handle)
+
+    monkeypatch.setattr(signal, "pthread_kill", kill)
+    other = threading.Thread(target=interrupts.drain, args=("the test",))
+    with interrupts.installed():
+        other.start()
+        assert sending.wait(10)
+    moved.set()
+    other.join()
+    assert met == [True]
+
+
+def test_a_drain_at_the_very_begin_meets_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or sends no signal, and is raised at the next safe point."""
+    interrupts, install = drained(), signal.signal
+    sent: list[int] = []
+
+    def drain_first(number: int, handler: Any) -> Any:
+        if number == DRAIN and not interrupts.draining:
+            interrupts.drain("the test")
+        return install(number, handler)
+
+    monkeypatch.setattr(signal, "signal", drain_first)
+    monkeypatch.setattr(signal, "pthread_kill", lambda _, number: sent.append(number))
+    with interrupts.installed(), pytest.raises(Drained):
+        interrupts.check()
+    assert sent == []
+
+
 def test_a_main_that_has_caught_it_is_told_again() -> None:
     """When it returns: what it has not submitted is missing."""
     interrupts = drained()
@@ -250,6 +305,29 @@ def test_a_run_that_ends_stops_the_clock(draining: str) -> None:
         pass
     assert steps.steps == []
     assert "mpitasks-clock" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_clock_ends_no_journal_beside_a_write(tmp_path: Path, new_world: Callable[..., World]) -> None:
+    """Both would write at the same place; the master's lock keeps them apart, and outcomes are written under it."""
+    world, held = new_world(1), dict[str, bool]()
+    book: Any = Journal(tmp_path / "run.jrnl")
+    world.master._book = book
+
+    def watched(name: str, do: Callable[..., None]) -> Callable[..., None]:
+        def watch(*args: Any) -> None:
+            held[name] = world.master._lock._is_owned()  # type: ignore[attr-defined]  # as `withdraw` asks it
+            do(*args)
+
+        return watch
+
+    for name in ("write", "end", "close"):
+        setattr(book, name, watched(name, getattr(book, name)))
+    echo.delay(1)
+    world.turn()
+    clock = threading.Thread(target=world.master.end_journal, args=(records.INTERRUPTED,))
+    clock.start()
+    clock.join()
+    assert held == {"write": True, "end": True, "close": True}
 
 
 # ---------------------------------------------------------------- whole runs

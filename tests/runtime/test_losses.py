@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mpitasks import SlaveLost
+from mpitasks import SlaveLost, current
 from mpitasks.errors import DependencyFailed, MpiTasksError
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import Functions
 
-from .world import World, echo, fail
+from .world import World, do, echo, fail, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mpitasks.futures import Future
 
@@ -162,6 +163,41 @@ def test_a_death_in_a_window_says_so(new_world: Callable[..., World], caplog: py
     assert (first.results(), futures.results()) == ([0, 1], [0, 1, 2, 3])
     assert [calls for _, calls in world.windows()] == [[1], [2], [3, 4, 5, 6], [3], [4], [5], [6]]
     assert re.search(r"it had 4 calls of '.*echo', all run again, one by one; 1 slave left", caplog.text)
+
+
+def test_a_call_ends_with_the_lost_one_that_it_gave_back(new_world: Callable[..., World]) -> None:
+    """At once: no message will come of either."""
+    world = new_world(2)
+    inside.append(lambda: echo.delay(1))
+    outer = do.delay()
+    world.turn(2)
+    world.kill(world.windows()[-1][0])
+    world.master.step()
+    assert "task 'tests.runtime.world.echo': the slave that had it died" in failure(outer)
+
+
+def test_what_a_cancelled_call_heard_is_lost_with_its_slave(new_world: Callable[..., World], tmp_path: Path) -> None:
+    """It is told again where it runs again; and if it does not ask there, it does all of its work, and that is kept."""
+    world = new_world(3)
+    slave = world.slaves[Rank(3)]
+
+    def hear() -> None:
+        future.cancel()
+        slave.receive()
+        assert current().should_stop()
+        world.master.step()
+        world.kill(3)
+
+    world.master.keep_journal(tmp_path / "run.jrnl")
+    inside.extend([lambda: "whole", hear])
+    future = do.delay()
+    while slave.step():
+        pass
+    world.finish()
+    kept = world.master.kept
+    world.master.end_journal("ended")
+    assert (future.result(), future.attempts, kept) == ("whole", 2, 1)
+    assert [(to, call) for _, to, _, call in world.messages("STOP")] == [(3, 1), (2, 1)]
 
 
 def test_functions_are_forgotten_with_their_slave() -> None:

@@ -411,6 +411,36 @@ def test_abandoned_calls_are_cancelled(new_world: NewWorld) -> None:
     assert not world.master.is_busy
 
 
+def given_back() -> Any:
+    """A call that ends as another one."""
+    inside.append(do.delay)
+    return do.delay()
+
+
+def followed() -> Any:
+    """A call that follows an equal one."""
+    shared = do.options(memo=True)
+    return [shared.delay(), shared.delay()][1]
+
+
+@pytest.mark.parametrize("begin", [given_back, followed])
+def test_what_becomes_free_after_the_end_does_not_begin(new_world: NewWorld, begin: Callable[[], Any]) -> None:
+    """It waited for a call that runs nowhere itself, but ends well when another one does."""
+    world = new_world(1)
+
+    def end() -> int:
+        world.master.abandon(0.0)
+        world.slaves[1].receive()
+        world.master.step()
+        return 1
+
+    inside.append(end)
+    future = begin()
+    dependent = echo.delay(future)
+    world.finish()
+    assert (future.result(timeout=0), dependent.cancelled()) == (1, True)
+
+
 def test_a_failure_forgotten_is_logged_without_the_lock(new_world: NewWorld, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody holds the future: then the farm does, until it has let go of its own lock."""
     world = new_world(1)

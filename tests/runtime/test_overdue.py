@@ -18,6 +18,7 @@ from tests.runtime.world import World, do, echo, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.runtime.world import Clock
 
@@ -365,6 +366,24 @@ def test_so_it_is_with_what_the_alarm_ends(new_world: NewWorld, kind: type[Excep
     assert (type(future.exception()), future.attempts) == (TaskTimeout, attempts)
 
 
+def test_what_the_first_attempt_hears_does_not_count_for_the_second(stuck: Stuck, tmp_path: Path) -> None:
+    """It is nobody's any more: the second one does all of its work, and that is kept."""
+
+    def work() -> None:
+        inside.append(lambda: "second")
+        stuck.outlast()
+        assert current().should_stop()
+        stuck.world.turn(1)
+
+    stuck.world.master.keep_journal(tmp_path / "run.jrnl")
+    inside.append(work)
+    future = do.options(timeout=LONG, retries=1).delay()
+    stuck.world.turn(2)
+    kept = stuck.world.master.kept
+    stuck.world.master.end_journal("ended")
+    assert (future.result(), kept) == ("second", 1)
+
+
 # ---------------------------------------------------------------- the slave can't tell
 
 
@@ -403,6 +422,45 @@ def test_a_silent_slave_is_given_up_by_the_master(stuck: Stuck, monkeypatch: pyt
         'after timeout=1000 s, in "there.py", line 5, in here'
     )
     assert error.__notes__ == ["task 'tests.runtime.world.do', call 1, attempt 1, slave rank 2 on here"]
+    after = [echo.delay(number) for number in range(2)]
+    world.finish()
+    assert sorted(one.rank or 0 for one in after) == [1, 2]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_call_ends_with_the_one_that_it_gave_back(stuck: Stuck) -> None:
+    """At once, not with the next message."""
+    seen: list[bool] = []
+
+    def work() -> None:
+        stuck.world.master.step()
+        stuck.clock.now += LONG + SILENCE + 0.1
+        stuck.world.master.step()
+        stuck.world.master.step()
+        seen.append(outer.done())
+
+    inside.extend([work, limited.delay])
+    outer = do.delay()
+    stuck.world.finish()
+    assert (seen, type(outer.exception())) == ([True], TaskTimeout)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_was_given_up_may_give_back_a_call(stuck: Stuck) -> None:
+    """Nobody ends by that any more; the slave works again."""
+    world = stuck.world
+
+    def work() -> Any:
+        world.master.step()
+        stuck.clock.now += LONG + SILENCE + 0.1
+        world.master.step()
+        world.master.step()
+        return echo.delay(1)
+
+    inside.append(work)
+    future = limited.delay()
+    world.finish()
+    assert (type(future.exception()), world.master.left_in_calls()) == (TaskTimeout, {})
     after = [echo.delay(number) for number in range(2)]
     world.finish()
     assert sorted(one.rank or 0 for one in after) == [1, 2]

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from mpitasks import registry
 from mpitasks.core.calls import SENT
+from mpitasks.core.nesting import Nest as Place
+from mpitasks.core.nesting import Proof
 from mpitasks.core.scheduler import Scheduler
 from mpitasks.retries import Retries
 from mpitasks.runtime import keeper
@@ -103,11 +105,7 @@ FOUND = {
         *(2, 0),
         (
             *(Map(Call(TaskKind(2)), 6), Wait(0), Compute(0.0, 6)),
-            *(
-                Delay(Call(nest=Nest((Call(TaskKind(2)),) * 2 + (Call(TaskKind(2), seconds=0.001),) * 6))),
-                Compute(0, 4),
-                Kill(1),
-            ),
+            *(Delay(Call(nest=Nest((Call(TaskKind(2), seconds=0.001),) * 8))), Compute(0, 4), Kill(1)),
         ),
     ),
     "waits on the last slave for a call of main that a dead one had in its window: the run never ended": Program(
@@ -119,6 +117,15 @@ FOUND = {
     ),
     "gives back the future of a call that takes the last slave: the run never ended": Program(
         1, 0, (Delay(Call(nest=Nest((Call(kills=1),), how="join"))),)
+    ),
+    "gives back the future of a call that never began: what waited for both never ended": Program(
+        1, 0, (Delay(Call(nest=Nest((Call(fails=99), Call(after=(0,))), how="join"))), Delay(Call(inputs=(0,))))
+    ),
+    "follows an equal call that never began: what waited for the second never ended": Program(
+        2, 0, (Delay(Call(MEMO, fails=99, seconds=0.02)), Delay(Call(MEMO, inputs=(0,))), Again(0), Delay(Call(inputs=(0,))))
+    ),
+    "fails, and one that it has submitted waits for another one: the farm broke": Program(
+        1, 0, (Delay(Call(fails=99, nest=Nest((Call(), Call(inputs=(0,))), how="leave"))),)
     ),
     "gives back the future of a call equal to itself: the run never ended": Program(
         1, 0, (Delay(Call(MEMO, nest=Nest((Again(0),), how="join"))),)
@@ -206,6 +213,16 @@ def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Master, "_pass_on", lambda *_: None)
 
 
+def tell_of_deadlocks_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slave that could help is taken for one that waits."""
+    monkeypatch.setattr(Proof, "_only_waits", lambda *_: True)
+
+
+def never_tell_of_deadlocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain waits for ever."""
+    monkeypatch.setattr(Proof, "of", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -219,6 +236,8 @@ def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
         begin_early,
         forget_dependents,
         forget_followers,
+        tell_of_deadlocks_too_soon,
+        never_tell_of_deadlocks,
     ],
 )
 def test_a_fault_is_found(play: Run, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]) -> None:
@@ -227,3 +246,11 @@ def test_a_fault_is_found(play: Run, monkeypatch: pytest.MonkeyPatch, fault: Cal
     with pytest.raises(Exception, match=r".*") as found:
         fuzz(play, 400)
     assert "in Program(" in found.value.__notes__[-1]
+
+
+def test_what_runs_on_top_of_a_call_is_looked_at(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits is buried under others' calls: most programs hide that, this one does not."""
+    monkeypatch.setattr(Place, "is_within", lambda *_: True)
+    waits = Delay(Call(nest=Nest((Call(seconds=0.02), Call(), Call()))))
+    with pytest.raises(AssertionError, match="is none of its"):
+        play(Program(2, 8, (waits, waits)))

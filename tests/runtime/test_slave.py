@@ -11,8 +11,8 @@ import pytest
 import mpitasks
 from mpitasks import UnknownTask, registry
 from mpitasks.errors import InitializerFailed
-from mpitasks.ids import MASTER, Rank
-from mpitasks.runtime.messages import STOP
+from mpitasks.ids import MASTER, CallId, Rank
+from mpitasks.runtime.messages import STOP, WINDOW
 from mpitasks.runtime.slave import MOST_UNSENT, TICK, Slave
 from mpitasks.transport import wire
 from tests.runtime.world import Never, World, do, echo, inside
@@ -28,6 +28,22 @@ if TYPE_CHECKING:
 def reports(world: World) -> list[int]:
     """How many outcomes came in each report."""
     return [len(outcomes) for _, _, _, outcomes, *_ in world.messages("REPORT")]
+
+
+# ---------------------------------------------------------------- waiting
+
+
+def test_a_window_that_comes_while_a_call_waits_goes_back(new_world: NewWorld) -> None:
+    """It is never among what the main thread may begin, and what came for the wait stays there."""
+    world = new_world(1)
+    slave = world.slaves[Rank(1)]
+    above, late = [(CallId(number), "echo", "echo", 1, None, b"", (), None, None) for number in (7, 8)]
+    slave._inbox.append(above)
+    slave._nested.waits.append(1)
+    slave._take_in((WINDOW, {}, [], [late]))
+    assert list(slave._inbox) == [above]
+    slave._inbox.clear()
+    assert [given_back for *_, given_back, _, _ in world.messages("REPORT")] == [[8]]
 
 
 # ---------------------------------------------------------------- running

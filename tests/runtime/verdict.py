@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CANCELLED, VALUE, LOST = "cancelled", "value", "SlaveLost"
 KID_FAILED = LookupError.__name__
 """How a call fails because one has that it submitted."""
+UNBEGUN = {CANCELLED, LOST, DependencyFailed.__name__, FarmBroken.__name__}
+"""How calls end that have not begun, perhaps."""
 STRIKES = 3
 """Of a call, until it counts as the one that kills."""
 Key = tuple[int, int]
@@ -69,6 +71,8 @@ class Attempt:
 
     made: Made
     actor: Actor
+    upsets: int = 0
+    """How many there were when it began."""
     kids: list[Made] = field(default_factory=list)
     waits: bool = False
     """Whether it waits for these now."""
@@ -100,6 +104,8 @@ class Seen:
     attempts: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     inside: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """The slaves that are in a queue's bodies."""
+    stacks: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    """What each slave is in, the top one last."""
     held: Counter[Token] = field(default_factory=Counter)
     using: Counter[Token] = field(default_factory=Counter)
     """What bodies use that have not ended."""
@@ -232,9 +238,25 @@ class Verdict:
                 permitted.add(attempt.raised)
             elif attempt.joined is not None:
                 permitted.add(self.ended(attempt.joined))
+                if self._ends_after(attempt.joined, made.number):
+                    permitted.add(DEADLOCK)
             else:
                 permitted.add(VALUE)
         return permitted
+
+    def _ends_after(self, made: Made, number: int) -> bool:
+        """Whether a call waits for that one, by whatever it comes after or gives back."""
+        known: set[int] = set()
+        todo = [made]
+        while todo:
+            here = todo.pop()
+            if here.number == number:
+                return True
+            if here.number not in known:
+                known.add(here.number)
+                joined = [attempt.joined for attempt in self.seen.attempts[here.number] if attempt.joined is not None]
+                todo += here.inputs + here.after + joined
+        return False
 
     def _good(self, made: Made) -> set[str]:
         """How it ends if it fails in no way of its own."""
@@ -258,8 +280,8 @@ class Verdict:
         if made.call.task.memo:
             together = [self.ended(other) for other in [*self.made, *self.kids] if other.number == made.number]
             fails = fails or made.call.nest is not None
-            return int(ended not in {CANCELLED, LOST, FarmBroken.__name__}), self.deaths + (len(together) if fails else 1)
-        if ended in {CANCELLED, LOST, DependencyFailed.__name__, InitializerFailed.__name__, FarmBroken.__name__}:
+            return int(ended not in UNBEGUN), self.deaths + (len(together) if fails else 1)
+        if ended in {*UNBEGUN, InitializerFailed.__name__}:
             joins = made.call.nest is not None and made.call.nest.how == "join"
             return 0, most - (not joins) + self.deaths
         is_usual = not (self.has_raised or self.deaths or made.call.timeout is not None or made.call.nest is not None)
