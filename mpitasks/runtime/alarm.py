@@ -86,6 +86,8 @@ class Alarm:
         """The task of an event loop that runs here, if it was told to us."""
         self._checked = -inf
         """When what waits here last looked for itself whether its time is up."""
+        self.is_elsewhere = False
+        """Whether what runs on top does so in another process, which is ended in time, whatever it does."""
         self._end: Callable[[], object] | None = None
 
     def within(self, limit: Limit, work: Callable[[], T]) -> T:
@@ -166,7 +168,7 @@ class Alarm:
     def overdue(self) -> Watched | None:
         """What has not ended although its time is up, and the alarm could not end it."""
         now = perf_counter()
-        if now <= self._checked + PATIENCE:  # it is about to end by itself
+        if self.is_elsewhere or now <= self._checked + PATIENCE:  # it is about to end by itself
             return None
         watched = [*self._below, *([] if self.watched is None else [self.watched])]
         return next((one for one in watched if now > one.due), None)
@@ -199,7 +201,7 @@ class Alarm:
         if watched is None or frame is None:  # a task has kept our handler, and put it back too late
             return
         whose = whose_code(frame)
-        if whose == "ours":
+        if whose in ("ours", "child"):
             signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
             return
         if self._end is not None:

@@ -412,19 +412,24 @@ class Slave:
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)
-        outcome = self._isolation.run(self._within_limits(call)) if is_isolated else self._runner.run(call)
+        outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
         if self._stopped:
             self._stopped.discard(call[0])
         if self._above:
             return self._own_seconds(outcome)
         return outcome
 
-    def _within_limits(self, call: SentCall) -> SentCall:
-        """A call that runs in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
-        left, terms = self._runner.alarm.left(), call[8]
-        if left is None or terms is None:
-            return call
-        return (*call[:8], (left if terms[0] is None else min(left, terms[0]), terms[1]))
+    def _run_elsewhere(self, call: SentCall) -> Ran:
+        """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
+        alarm, terms = self._runner.alarm, call[8]
+        left = alarm.left()
+        if left is not None and terms is not None:
+            call = (*call[:8], (left if terms[0] is None else min(left, terms[0]), terms[1]))
+        alarm.is_elsewhere = True
+        try:
+            return self._isolation.run(call)
+        finally:
+            alarm.is_elsewhere = False
 
     def _own_seconds(self, outcome: Ran) -> Ran:
         """Of what the call took, what it took itself: the others that ran on top of it are told by themselves."""
