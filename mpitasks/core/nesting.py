@@ -172,10 +172,12 @@ class Frame(NamedTuple):
 class Waits:
     """What a slave has under the call that it runs."""
 
-    __slots__ = ("astray", "frames", "levels", "pinned", "proven")
+    __slots__ = ("astray", "buried", "frames", "levels", "pinned", "proven")
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.buried = 0
+        """How many of these, from the lowest on, were given up: what runs on top of them can't be interrupted."""
         self.levels: dict[Queue, int] = {}
         """How many frames are of each queue: a limit counts slaves, so it counts this one once."""
         self.pinned: dict[Hashable, int] = {}
@@ -196,6 +198,7 @@ class Waits:
     def pop(self) -> Frame:
         """The top one goes on."""
         frame = self.frames.pop()
+        self.buried = min(self.buried, len(self.frames))
         for counts, keys in ((self.levels, [frame.queue]), (self.pinned, chain_of(frame.resource))):
             for key in keys:
                 counts[key] -= 1  # type: ignore[index]  # each in the keys of its own
@@ -203,6 +206,24 @@ class Waits:
                     del counts[key]  # type: ignore[arg-type]  # as above
         self.proven = False
         return frame
+
+    @property
+    def is_buried(self) -> bool:
+        """Whether the top one waits in vain: it was given up."""
+        return 0 < self.buried == len(self.frames)
+
+    def calls(self) -> list[Call]:
+        """Those that wait, the lowest first, but for those that were given up."""
+        return [frame.call for frame in self.frames[self.buried :]]
+
+    def bury(self) -> list[Call]:
+        """All of them are given up. Which were not before, the top one first."""
+        calls = self.calls()[::-1]
+        self.buried = len(self.frames)
+        for call in calls:
+            if call.nest is not None:
+                call.nest.slave = None
+        return calls
 
 
 class Nesting:
@@ -239,11 +260,11 @@ class Nesting:
         if len(self._offering) > self._most_offering:
             self._offering = {nest: None for nest in self._offering if nest.sweep()}
             self._most_offering = max(64, 2 * len(self._offering))
-        if parent.slave is not None and parent.slave.rank in self.free and _top(parent.slave) is parent:
+        if parent.slave is not None and parent.slave.rank in self.free and top_of(parent.slave) is parent:
             self.looking[parent.slave.rank] = call
             return
         for slave in islice(self.free.values(), LOOKS):
-            if parent.is_within(_top(slave)):
+            if parent.is_within(top_of(slave)):
                 self.looking[slave.rank] = call
                 return
 
@@ -266,7 +287,7 @@ class Nesting:
             call = nest.first(key)
             if call is not None and shut_by(slave, call) is None:
                 return nest, key
-        for nest in self._families(_top(slave)):
+        for nest in self._families(top_of(slave)):
             best = self._best(nest, slave, shut_by)
             if best is not None:
                 return nest, key_of(best)
@@ -294,7 +315,7 @@ class Nesting:
                 yield nest
 
 
-def _top(slave: Slave) -> Nest:
+def top_of(slave: Slave) -> Nest:
     """The nest of the call that waits there on top."""
     assert slave.waits is not None  # noqa: S101  callers ask of slaves that wait
     nest = slave.waits.frames[-1].call.nest
@@ -365,7 +386,7 @@ class Proof:
 
     def _only_waits(self, slave: Slave) -> bool:
         waits = slave.waits
-        if waits is None or not waits.frames or slave.window or slave.stuck is not None:
+        if waits is None or not waits.frames or slave.window or slave.stuck:
             return False
         return waits.proven and not waits.astray
 
@@ -400,7 +421,9 @@ class Proof:
 
     def _runners(self, call: Call) -> list[Slave] | None:
         """As `_helpers`, of a call in a queue."""
-        waiting = [slave for slave in self._nesting.free.values() if call.nest is not None and call.nest.is_within(_top(slave))]
+        waiting = [
+            slave for slave in self._nesting.free.values() if call.nest is not None and call.nest.is_within(top_of(slave))
+        ]
         for slave in waiting:
             if self._shut_by(slave, call) is None:
                 self._nesting.looking[slave.rank] = call

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
-from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits
+from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits, top_of
 from .prices import Prices
 from .ranking import Ranking
 from .slaves import IdleSlaves, Slave
@@ -152,6 +152,8 @@ class Scheduler:
         """Backlogs whose oldest call is new since the last decision: not every event is told the time."""
         self._occupied: dict[Provided, dict[Rank, Slave]] = {}
         """Slaves that hold a resource with `max_holders`, or are about to, until they say that it is released."""
+        self._stuck: dict[Rank, Slave] = {}
+        """Slaves that are still in calls which were given up."""
         self._suspects = Suspects()
         self._owed: dict[Hashable, None] = {}
         """Resources to look at, since all their permitted holders may hold them and one of those is idle."""
@@ -229,7 +231,7 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         window, queue, took = slave.window, slave.queue, dict(finished)
-        if slave.stuck is not None:
+        if slave.stuck:
             return self._finished_beside(slave, took, now)
         if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
             calls = [window.pop(finished[0][0])]
@@ -254,7 +256,7 @@ class Scheduler:
 
     def _finished_beside(self, slave: Slave, took: dict[CallId, float | None], now: float) -> list[Call]:
         """Outcomes of a slave that was left in a call: perhaps that of this call is among them."""
-        calls = [slave.window[call_id] for call_id in took if call_id != slave.stuck]
+        calls = [slave.window[call_id] for call_id in took if call_id not in slave.stuck]
         for call in calls:
             del slave.window[call.id]
             call.state = ENDED
@@ -263,40 +265,53 @@ class Scheduler:
         if slave.queue is not None:
             self._learn(slave, slave.queue, took.values())
         self._progress(slave, now)
-        if slave.stuck in took:
-            slave.stuck = None
-            if slave.window:
-                self._progressed[slave.rank] = slave
-            elif slave.queue is not None:
-                self._has_ended(slave, slave.queue)
+        for call_id in took:
+            slave.stuck.pop(call_id, None)
+        if not slave.stuck:
+            self._comes_back(slave)
         return calls
 
-    def given_up(self, rank: Rank, call_id: CallId, attempt: int, now: float) -> Call | None:
+    def _comes_back(self, slave: Slave) -> None:
+        """A slave has ended what was given up, but for what waits below that, which goes on now, and ends in its turn."""
+        del self._stuck[slave.rank]
+        if slave.window:
+            self._progressed[slave.rank] = slave
+        elif slave.queue is not None:
+            self._has_ended(slave, slave.queue)
+
+    def given_up(self, rank: Rank, call_id: CallId, attempt: int, now: float) -> list[Call]:
         """A call has ended, for all but its slave, which is still in it: it can't be interrupted.
 
-        The slave counts for limits as before, and gets nothing new until it gives the outcome after all.
+        So has what waits below it there, since that can't go on before. If the call waits itself, what runs on top is what
+        can't be interrupted, descends from it, and ends with it. The slave counts for limits as before, and gets nothing new
+        until it has given the outcomes of all these after all.
 
         Returns:
-            The call; None: that attempt has ended before, and nothing was changed.
+            The calls, the top one first; none: that attempt has ended before, and nothing was changed.
 
         Raises:
             ValueError: The slave is in another call that was given up; nothing was changed.
         """
-        slave = self._slaves.get(rank)
-        call = None if slave is None else slave.window.get(call_id)
+        slave, call = self._slaves.get(rank), self.call_on(rank, call_id)
         if slave is None or call is None or call.attempt != attempt:
-            return None
-        if slave.stuck is not None:
-            msg = f"slave {rank} can't be in call {call_id}: it is in call {slave.stuck}, which was given up"
+            return []
+        if slave.stuck:
+            msg = f"slave {rank} can't be in call {call_id}: it is in call {next(iter(slave.stuck))}, which was given up"
             raise ValueError(msg)
-        del slave.window[call_id]
-        call.state = ENDED
-        self.unfinished -= 1
-        slave.stuck, slave.before = call_id, None
-        self._suspects.acquitted(call)
+        tops = [call] if call_id in slave.window else list(reversed(slave.window.values()))
+        buried = slave.waits.bury() if slave.waits is not None else []
+        for one in tops:
+            del slave.window[one.id]
+        for one in (ended := tops + buried):
+            one.state = ENDED
+            self.unfinished -= 1
+            self._suspects.acquitted(one)
+        slave.stuck, slave.before = {one.id: None for one in tops or buried[:1]}, None
+        self._stuck[rank] = slave
+        self._nesting.goes_on(slave)
         self._progressed.pop(rank, None)
         self._progress(slave, now)
-        return call
+        return ended
 
     def call_succeeded(self, call: Call) -> None:
         """What waited for this call may go on."""
@@ -337,7 +352,7 @@ class Scheduler:
         self._suspects.acquitted(call)
         return True
 
-    def given_back(self, rank: Rank, call_ids: Iterable[CallId], now: float) -> None:
+    def given_back(self, rank: Rank, call_ids: Sequence[CallId], now: float) -> None:
         """A slave confirms that it has not begun these calls, and won't.
 
         Raises:
@@ -349,7 +364,8 @@ class Scheduler:
         self._settle_waits(slave)
         slave.asked_back = False
         self._progress(slave, now)
-        if not slave.window and slave.queue is not None and slave.stuck is None:
+        if not slave.window and slave.queue is not None and not slave.stuck:
+            self._stuck.pop(rank, None)
             self._freed(slave)
 
     def slave_lost(self, rank: Rank) -> Lost:
@@ -361,21 +377,10 @@ class Scheduler:
         Raises:
             KeyError: There is no such slave; nothing was changed.
         """
-        slave = self._slaves.pop(rank)
+        slave = self._slaves[rank]
         self._free_ended()
         calls, bottom = slave.calls(), slave.bottom
-        if slave.queue is not None:
-            self._left_by(slave, slave.queue)
-            self._shallow(slave)
-            self._progressed.pop(rank, None)
-        if slave.waits is not None:
-            self._unwind(slave, slave.waits)
-        elif slave.queue is None:
-            self._idle.remove(slave)
-        for resource in list(slave.holds):
-            self._drop(slave, resource)
-        for provided in list(slave.occupies):
-            self._vacate(slave, provided)
+        self._gone(slave)
         for call in calls:
             call.state = BLOCKED
         # What waits has not killed it, but what it has submitted may have: they all stand for the lowest.
@@ -385,6 +390,23 @@ class Scheduler:
                 self._suspects.strikes[call.id] = self._suspects.strikes.get(call.id, 0) + 1
         self._suspects.add(calls)
         return Lost(calls, self._given_up())
+
+    def _gone(self, slave: Slave) -> None:
+        """A slave has no calls any more, and holds nothing."""
+        del self._slaves[slave.rank]
+        self._stuck.pop(slave.rank, None)
+        if not slave.is_in_a_call:
+            self._idle.remove(slave)
+        if slave.queue is not None:
+            self._left_by(slave, slave.queue)
+            self._shallow(slave)
+            self._progressed.pop(slave.rank, None)
+        if slave.waits is not None:
+            self._unwind(slave, slave.waits)
+        for resource in list(slave.holds):
+            self._drop(slave, resource)
+        for provided in list(slave.occupies):
+            self._vacate(slave, provided)
 
     # ---------------------------------------------------------------- what happened to calls that submit calls
 
@@ -433,7 +455,7 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         self._free_ended()
-        call, _ = slave.window[call_id], [slave.was_sent(each) for each in given_back]
+        call, _ = slave.window[call_id], slave.were_sent(given_back)
         assert slave.queue is not None  # noqa: S101  it has a window
         waits = slave.waits = slave.waits or Waits()
         del slave.window[call_id]
@@ -457,7 +479,7 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         self._free_ended()
-        _ = [slave.was_sent(each) for each in given_back]
+        slave.were_sent(given_back)
         if slave.waits is None or not slave.waits.frames:
             raise KeyError(rank)
         self._take_from(slave, given_back)
@@ -466,10 +488,12 @@ class Scheduler:
         self._progressed.pop(rank, None)
         if slave.queue is not None:
             self._left_by(slave, slave.queue)
+        is_late = slave.waits.is_buried
         call, _, slave.queue, slave.resource, slave.taking, slave.first = slave.waits.pop()
-        slave.window, slave.before = {call.id: call}, None
-        assert call.nest is not None  # noqa: S101  it waited
-        call.nest.slave = None
+        slave.window, slave.before = {} if is_late else {call.id: call}, None
+        slave.stuck = {call.id: None} if is_late else {}
+        if not is_late and call.nest is not None:
+            call.nest.slave = None
         self._nesting.goes_on(slave)
         self._progress(slave, now)
         self._settle_waits(slave)
@@ -482,7 +506,8 @@ class Scheduler:
         """
         slave = self._slaves[rank]
         self._free_ended()
-        if slave.waits is None or not slave.waits.frames or slave.waits.frames[-1].number != number or slave.window:
+        frames = [] if slave.waits is None or slave.stuck or slave.window else slave.waits.frames
+        if slave.waits is None or not frames or frames[-1].number != number:
             return None
         slave.waits.proven = True
         proof = Proof(self._slaves, self._nesting, self._shut_by, self._suspects.withheld())
@@ -542,8 +567,16 @@ class Scheduler:
         slave = self._slaves.get(rank)
         if slave is None or call_id in slave.window or slave.waits is None:
             return None if slave is None else slave.window.get(call_id)
-        frames = reversed(slave.waits.frames)  # the top one, but for threads of those below
-        return next((frame.call for frame in frames if frame.call.id == call_id), None)
+        waiting = reversed(slave.waits.calls())  # the top one, but for threads of those below
+        return next((call for call in waiting if call.id == call_id), None)
+
+    def is_given_up(self, rank: Rank, call_id: CallId) -> bool:
+        """Whether that slave is left in that call."""
+        slave = self._slaves.get(rank)
+        if slave is None or not slave.stuck:
+            return False
+        buried = [] if slave.waits is None else slave.waits.frames[: slave.waits.buried]
+        return call_id in slave.stuck or any(frame.call.id == call_id for frame in buried)
 
     def looks(self) -> Looks:
         """What queues, slaves and resources look like now."""
@@ -567,8 +600,8 @@ class Scheduler:
         return [call for backlog in backlogs for call in backlog.waiting()] + list(self._suspects.withheld())
 
     def left_in_calls(self) -> list[tuple[Rank, CallId]]:
-        """The slaves that are still in a call which was given up, and that call."""
-        return [(slave.rank, slave.stuck) for slave in self._slaves.values() if slave.stuck is not None]
+        """The slaves that are still in calls which were given up, and those that they are in now."""
+        return [(slave.rank, call_id) for slave in self._stuck.values() for call_id in slave.stuck]
 
     def sent(self) -> list[tuple[Rank, Call]]:
         """The calls that slaves have, and which slave."""
@@ -596,6 +629,8 @@ class Scheduler:
             orders.extend(self._refills())
         if self._nesting.looking:
             orders.extend(self._fill_waits())
+        if (self._suspects.groups or self._suspects.on_trial) and not orders:
+            self._try_in_need(orders)
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
         if self._untimed:
@@ -926,8 +961,9 @@ class Scheduler:
             if most > 1:
                 most = min(most, self._even(queue))
         calls = backlog.take(max(1, most), self._rules.most_bytes)
-        if self._suspects.on_trial:
-            calls = self._apart(calls, backlog)
+        if self._suspects.on_trial and (rest := calls[self._apart(calls) :]):
+            backlog.put_back(rest)
+            del calls[-len(rest) :]
         for call in calls:
             call.state = SENT
             call.attempt += 1
@@ -1093,13 +1129,40 @@ class Scheduler:
         on_trial = self._suspects.on_trial
         return backlog.age() in on_trial or not on_trial.keys().isdisjoint(slave.window)
 
-    def _apart(self, calls: list[Call], backlog: Backlog) -> list[Call]:
-        """Of the calls taken for a window, those that may be in one: a suspect is alone."""
+    def _try_in_need(self, orders: list[Order]) -> None:
+        """Nothing runs, so that nothing may ever end: let one suspect more go on, which could be what all slaves wait for.
+
+        Those on trial may have no slave that can run them: a slave with a call that waits runs descendants of that alone.
+        """
+        still = self._idle.count + len(self._nesting.free) + len(self._stuck)
+        if still < len(self._slaves) or any(one.waits is not None and one.waits.astray for one in self._nesting.free.values()):
+            return
+        slaves = self._slaves.values()
+        for call in sorted(self._suspects.withheld(), key=lambda one: -one.priority):
+            slave = next((one for one in slaves if self._may_run(one, call)), None)
+            if slave is None:
+                continue
+            self._suspects.try_now(call)
+            self._requeue([call])
+            if slave.rank in self._nesting.free:
+                self._nesting.looking[slave.rank] = call
+                orders.extend(self._fill_waits())
+            else:
+                self._assign_all(orders)
+            return
+
+    def _may_run(self, slave: Slave, call: Call) -> bool:
+        """Whether a slave without a window could run this."""
+        if slave.rank in self._nesting.free:
+            fits = call.nest is not None and call.nest.is_within(top_of(slave))
+        else:
+            fits = slave.queue is None and not slave.stuck
+        return fits and self._shut_by(slave, call) is None
+
+    def _apart(self, calls: list[Call]) -> int:
+        """How many of the calls taken for a window may be in one: a suspect is alone."""
         on_trial = self._suspects.on_trial
-        most = next((place for place, call in enumerate(calls) if call.id in on_trial), len(calls)) or 1
-        if most < len(calls):
-            backlog.put_back(calls[most:])
-        return calls[:most]
+        return next((place for place, call in enumerate(calls) if call.id in on_trial), len(calls)) or 1
 
     def _given_up(self) -> list[Call]:
         """End the suspects that have too many strikes, those on trial too if they were not sent."""
@@ -1138,6 +1201,8 @@ class Scheduler:
         backlog = queue.levels[head.priority].backlogs[head.resource]
         most = self._window_size(queue, backlog)
         calls = nest.take(key, most if head.chunk else max(1, min(most, self._even(queue))))
+        if self._suspects.on_trial:
+            calls = self._apart_above(nest, calls)
         for call in calls:
             call.state = SENT
             call.attempt += 1
@@ -1155,6 +1220,14 @@ class Scheduler:
         self.tally.decided(decision)
         return Send(slave.rank, calls, slave.waits.frames[-1].number)
 
+    def _apart_above(self, nest: Nest, calls: list[Call]) -> list[Call]:
+        """As `_apart`: which of these calls of that nest may be in one window; the others wait on."""
+        most = self._apart(calls)
+        for call in calls[most:]:
+            assert call.nest is not None  # noqa: S101  another one has submitted it
+            nest.offer(call, call.nest)
+        return calls[:most]
+
     def _pull(self, queue: Queue, calls: list[Call]) -> None:
         """Calls leave their backlogs out of turn."""
         for call in calls:
@@ -1164,9 +1237,11 @@ class Scheduler:
             if was_next or not backlog.count or call.cost:
                 self._settle(backlog)
 
-    def _take_from(self, slave: Slave, call_ids: Iterable[CallId]) -> None:
+    def _take_from(self, slave: Slave, call_ids: Sequence[CallId]) -> None:
         """A slave has not begun these calls, and won't: they wait again."""
-        calls = {call_id: slave.was_sent(call_id) for call_id in call_ids}
+        calls = slave.were_sent(call_ids)
+        for call_id in call_ids:
+            slave.stuck.pop(call_id, None)
         for call_id, call in calls.items():
             slave.forget(call_id)
             call.attempt -= 1
@@ -1192,9 +1267,9 @@ class Scheduler:
         """A slave is gone on which calls wait."""
         self._nesting.goes_on(slave)
         while waits.frames:
-            frame = waits.pop()
-            assert frame.call.nest is not None  # noqa: S101  it waited
-            frame.call.nest.slave = None
+            is_late, frame = waits.is_buried, waits.pop()
+            if not is_late and frame.call.nest is not None:
+                frame.call.nest.slave = None
             self._left_by(slave, frame.queue)
 
     # ---------------------------------------------------------------- bookkeeping
@@ -1390,7 +1465,10 @@ class Scheduler:
         if slave.before is not None:
             self._undo(slave, slave.before)
         slave.taking = False
-        if slave.waits is not None and slave.waits.frames:
+        if slave.waits is not None and slave.waits.is_buried:
+            slave.stuck[slave.waits.frames[-1].call.id] = None
+            self._stuck[slave.rank] = slave
+        elif slave.waits is not None and slave.waits.frames:
             self._nesting.waits(slave)
         else:
             self._is_idle(slave)
@@ -1547,7 +1625,7 @@ class Scheduler:
         if slave.before is not None:  # it said this before it began its window, or has acquired what that needs
             slave.before = {**_plain_ids(slave.before[0]), **said}, dict.fromkeys(held)
             slave.taking = slave.resource not in slave.before[0]
-        window = dict.fromkeys(chain_of(slave.resource)) if slave.window or slave.stuck is not None else {}
+        window = dict.fromkeys(chain_of(slave.resource)) if slave.window or slave.stuck else {}
         now = {one: None for one in {**_plain_ids(slave.holds), **said} if one not in window} | window
         for one in self._surplus(slave, now) if window else ():
             del now[one]

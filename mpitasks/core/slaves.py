@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from itertools import islice
 from math import inf
 
@@ -42,8 +42,8 @@ class Slave:
         """Calls sent and not yet answered: all of one task and one resource."""
         self.queue: Queue | None = None
         """Whose calls are in the window; None: the slave is idle."""
-        self.stuck: CallId | None = None
-        """The call that it is still in, though that was given up; it has its place in the queue's limit by that."""
+        self.stuck: dict[CallId, None] = {}
+        """The calls that it is still in, though they were given up; it has its place in the queue's limit by them."""
         self.came_from: Queue | None = None
         """Whose calls it ran last."""
         self.resource: Hashable = None
@@ -76,12 +76,12 @@ class Slave:
         """All calls that it has, those that wait too."""
         if self.waits is None:
             return list(self.window.values())
-        return [*(frame.call for frame in self.waits.frames), *self.window.values(), *self.waits.astray.values()]
+        return [*self.waits.calls(), *self.window.values(), *self.waits.astray.values()]
 
     @property
     def bottom(self) -> Call | None:
         """The call on top of which all others run that it has; None: none waits there."""
-        return self.waits.frames[0].call if self.waits is not None and self.waits.frames else None
+        return next(iter(self.waits.calls()), None) if self.waits is not None else None
 
     @property
     def is_in_a_call(self) -> bool:
@@ -93,6 +93,14 @@ class Slave:
         if call_id in self.window or self.waits is None:
             return self.window[call_id]
         return self.waits.astray[call_id]
+
+    def were_sent(self, call_ids: Iterable[CallId]) -> dict[CallId, Call]:
+        """The calls of these numbers, but for those that were given up.
+
+        Raises:
+            KeyError: It has no such call.
+        """
+        return {call_id: self.was_sent(call_id) for call_id in call_ids if call_id not in self.stuck}
 
     def forget(self, call_id: CallId) -> None:
         """It does not have that call any more."""

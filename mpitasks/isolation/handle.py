@@ -427,7 +427,7 @@ class _Child:
 
 def _ready(poll: select.poll, seconds: float) -> list[int]:
     """The descriptors on which something has come."""
-    mpitasks_calls = "task"  # noqa: F841  Ctrl-C is for the task that is waited for: see interrupts.MARK
+    mpitasks_calls = "child"  # noqa: F841  Ctrl-C is for the task that is waited for: see interrupts.MARK
     return [descriptor for descriptor, _ in poll.poll(seconds * 1000)]
 
 

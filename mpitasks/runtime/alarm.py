@@ -5,6 +5,7 @@
     within(limit, work) ──► timer ──► SIGALRM ──► the user's code runs   ──► TimeUp raised there ──► TaskTimeout
                               ▲                   an event loop waits    ──► its task is cancelled ──► TaskTimeout
                               └── a little later  code of ours runs
+    a call that waits ──► its time is up ──► what runs on top of it, for it, is ended first, in the same ways
     the listener thread ──► `overdue`: none of that has helped, or there was no timer
 
 Only a process's main thread gets signals. Elsewhere there is no timer, and `overdue` is all.
@@ -15,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -67,8 +70,6 @@ class Watched:
     """When it counts as one that can't be interrupted."""
     stack: str | None = None
     """Where it was when an alarm ended it, or tried to."""
-    task: asyncio.Task[Any] | None = None
-    """The task of an event loop that it is."""
 
 
 class Alarm:
@@ -79,6 +80,14 @@ class Alarm:
         """What runs now; other threads may look."""
         self.raised: TaskTimeout | None = None
         """What was raised last."""
+        self._below: list[Watched] = []
+        """Of the calls that wait while others run on top, the lowest first: those whose time is up before that of all below."""
+        self._task: asyncio.Task[Any] | None = None
+        """The task of an event loop that runs here, if it was told to us."""
+        self._checked = -inf
+        """When what waits here last looked for itself whether its time is up."""
+        self.is_elsewhere = False
+        """Whether what runs on top does so in another process, which is ended in time, whatever it does."""
         self._end: Callable[[], object] | None = None
 
     def within(self, limit: Limit, work: Callable[[], T]) -> T:
@@ -103,7 +112,7 @@ class Alarm:
             if watched.stack is None:
                 return value
         finally:
-            self.watched = None
+            self.watched = self._task = None
             if timer is not None:
                 timer.stop()
         self.raised = timed_out(limit, "was ended", watched.stack)
@@ -111,36 +120,58 @@ class Alarm:
 
     def as_task(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The same coroutine; if it runs under a limit, what it waits for is cancelled when time is up."""
-        watched = self.watched
-        return coroutine if watched is None else _known_to(watched, coroutine)
+        return coroutine if self.watched is None and not self._below else self._known(coroutine)
 
-    def suspend(self) -> Watched | None:
-        """Other calls run on top of the one that runs, which waits. Give what this returns to `go_on`."""
-        watched, self.watched = self.watched, None
-        return watched
+    async def _known(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
+        if self.watched is not None:
+            self.watched.thread = threading.get_ident()
+        self._task = asyncio.current_task()
+        return await coroutine
 
-    def go_on(self, watched: Watched | None) -> None:
-        """They have ended. Its time has passed meanwhile, but nothing could have ended it."""
-        if watched is not None:
-            watched.due = max(watched.due, perf_counter() + PATIENCE)
-        self.watched = watched
+    @contextmanager
+    def on_top(self) -> Iterator[None]:
+        """Within, other calls run on top of the one that runs, which waits for them: its time passes all the same."""
+        watched, task, self._checked = self.watched, self._task, -inf
+        counts = watched is not None and (not self._below or watched.until < self._below[-1].until)
+        if watched is not None and counts:
+            self._below.append(watched)
+        self.watched = self._task = None
+        try:
+            yield
+        finally:
+            self.watched, self._task, self._checked = watched, task, perf_counter()
+            if counts:
+                self._below.pop()
 
     def check(self) -> None:
         """For our code in which a task waits, and which an alarm does not interrupt.
 
         Raises:
-            TimeUp: The time of what runs here is up.
+            TimeUp: The time of what runs here is up, or of what waits below it.
         """
-        watched = self.watched
-        if watched is not None and watched.thread == threading.get_ident() and perf_counter() >= watched.until:
+        now = self._checked = perf_counter()
+        watched = self._late_below(now) or self.watched
+        if watched is not None and watched.thread == threading.get_ident() and now >= watched.until:
             if watched.stack is None:
                 watched.stack = stacks.of_thread(watched.thread)
             raise TimeUp
 
+    def left(self) -> float | None:
+        """Seconds until the time is up of a call that waits below; None: none has a limit."""
+        return max(SOON, self._below[-1].until - perf_counter()) if self._below else None
+
+    def ended_for(self) -> Watched | None:
+        """The call that waits below, for which what runs here was ended, or was to be; None: there is none."""
+        return next((one for one in self._below if one.stack is not None), None)
+
     def overdue(self) -> Watched | None:
         """What has not ended although its time is up, and the alarm could not end it."""
-        watched = self.watched
-        return watched if watched is not None and perf_counter() > watched.due else None
+        now = perf_counter()
+        if self.is_elsewhere or now <= self._checked + PATIENCE:  # it is about to end by itself
+            return None
+        watched = [*self._below, *([] if self.watched is None else [self.watched])]
+        return next((one for one in watched if now > one.due), None)
 
     def interrupt(self, end: Callable[[], object]) -> None:
         """Have this run in the midst of what can't be ended, if it is the main thread's, runs code of the user, and lets it.
@@ -148,29 +179,49 @@ class Alarm:
         Args:
             end: What never returns.
         """
-        watched, main = self.watched, threading.main_thread().ident
+        watched, main = self.watched or next(iter(self._below), None), threading.main_thread().ident
         if watched is None or watched.thread != main or signal.getsignal(signal.SIGALRM) != self._ring:
             return
         self._end = end
         signal.pthread_kill(watched.thread, signal.SIGALRM)
 
+    def _late_below(self, now: float) -> Watched | None:
+        """The lowest call that waits and whose time is up: all that runs on top of it, runs for it."""
+        if not self._below or now < self._below[-1].until:
+            return None
+        return next(one for one in self._below if now >= one.until)
+
     def _ring(self, _: int, frame: FrameType | None) -> None:
         """SIGALRM has come."""
-        watched = self.watched
+        now = perf_counter()
+        watched = self._late_below(now) or self.watched
+        if self._below and (watched is None or now < watched.until):  # it came a little early: timers are put back by guess
+            signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
+            return
         if watched is None or frame is None:  # a task has kept our handler, and put it back too late
             return
         whose = whose_code(frame)
-        if whose == "ours":
+        if whose in ("ours", "child"):
             signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
             return
         if self._end is not None:
             self._end()
-        runs = whose == "task" or _runs_here(watched)
         if watched.stack is None:
             watched.stack = stacks.of_thread(watched.thread)
-        if runs:
+        if whose == "task" or self._runs_here(watched):
             raise TimeUp
-        _cancel(watched)
+        self._cancel()
+
+    def _runs_here(self, watched: Watched) -> bool:
+        """Whether a task of the event loop runs in this thread now, and not the loop itself."""
+        if self._task is None or watched.thread != threading.get_ident():
+            return False
+        return asyncio.current_task(self._task.get_loop()) is not None
+
+    def _cancel(self) -> None:
+        """End what an event loop waits for. From outside, as far as the loop is concerned: it must wake up."""
+        if self._task is not None and not self._task.done():
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
 
 def timed_out(limit: Limit, fate: str, stack: str) -> TaskTimeout:
@@ -186,26 +237,6 @@ def _innermost(stack: str) -> str:
     return places[-1].removeprefix("File ") if places else ""
 
 
-async def _known_to(watched: Watched, coroutine: Coroutine[Any, Any, T]) -> T:
-    mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
-    watched.thread, watched.task = threading.get_ident(), asyncio.current_task()
-    return await coroutine
-
-
-def _runs_here(watched: Watched) -> bool:
-    """Whether a task of the event loop runs in this thread now, and not the loop itself."""
-    task = watched.task
-    if task is None or watched.thread != threading.get_ident():
-        return False
-    return asyncio.current_task(task.get_loop()) is not None
-
-
-def _cancel(watched: Watched) -> None:
-    """End what an event loop waits for. From outside, as far as the loop is concerned: it must wake up."""
-    if watched.task is not None and not watched.task.done():
-        watched.task.get_loop().call_soon_threadsafe(watched.task.cancel)
-
-
 class _Timer:
     """The process's timer, until it is stopped; then there is what was there before."""
 
@@ -213,6 +244,9 @@ class _Timer:
         self._ring = ring
         self._began = perf_counter()
         self._before = signal.signal(signal.SIGALRM, ring)
+        left = signal.getitimer(signal.ITIMER_REAL)[0]
+        if left and self._before == ring:  # of a call that waits below: its time may be up first
+            seconds = min(seconds, left)
         self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
 
     def stop(self) -> None:

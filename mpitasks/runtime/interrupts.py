@@ -21,7 +21,8 @@ from ..errors import Drained, FarmBroken, Terminated
 MARK = "mpitasks_calls"
 """A local variable of this name marks a frame of ours that calls the user's code, and says what that is:
 
-"main" or "task"; "loop": an event loop, which runs both the user's code and its own; "caller": the same as what called us.
+"main" or "task"; "child": a task in another process, which knows itself when its time is up; "loop": an event loop, which runs
+both the user's code and its own; "caller": the same as what called us.
 """
 DRAIN = signal.SIGUSR1
 """Stop handing out, and end: the one signal that the mpiexecs of both MPIs hand on without killing anybody."""
@@ -159,7 +160,7 @@ class Interrupts:
         if running == "main":
             self._tell(number)
         self.pending = number
-        if running == "task" and (number != DRAIN or self._insists):
+        if running in ("task", "child") and (number != DRAIN or self._insists):
             raise _EXCEPTIONS[number]  # a task that runs inline is ended, and then main
 
     def _is_news(self) -> bool:
@@ -175,7 +176,7 @@ class Interrupts:
 
 
 def whose_code(frame: FrameType | None) -> str:
-    """Who runs at this frame: "main", "task", an event "loop" and what it calls, or "ours"."""
+    """Who runs at this frame: "main", "task", "child", an event "loop" and what it calls, or "ours"."""
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(_PACKAGE):
             whose: str = frame.f_locals.get(MARK, "ours")

@@ -34,7 +34,7 @@ from .. import registry
 from ..core import why
 from ..core.calls import ENDED, SENT, Call, Provided
 from ..core.scheduler import Order, Rules, Scheduler, Send
-from ..errors import FarmBroken, JournalError, TaskCrashed, farm_ended
+from ..errors import FarmBroken, JournalError, NotRunning, TaskCrashed, farm_ended
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..journal.book import Book, Entry, Journal
@@ -79,7 +79,7 @@ from .messages import (
     Submission,
     Target,
 )
-from .overdue import LEAVE_WITHIN, Overdue, Stuck
+from .overdue import LEAVE_WITHIN, Overdue, Stuck, along_with
 from .pump import Pump
 from .sharing import Sharing
 from .stacks import Place
@@ -483,7 +483,11 @@ class Master:
             FarmBroken: The farm has ended.
             KeyError: A slave names a call that it can't know.
             ValueError: Its `id` names another call.
+            NotRunning: The other one was given up.
         """
+        if self._scheduler.is_given_up(child.home, submission[1]):  # its slave runs nothing, so it could wait for ever
+            msg = f"{plan.name!r} can't be called here any more: that call has outlasted its timeout, and was given up"
+            raise NotRunning(msg)
         _, _, _, _, payload, claims, after, function, identity, _ = submission
         if after:
             plan = replace(plan, after=tuple(self._child_of(child, number) for number in after))
@@ -868,22 +872,24 @@ class Master:
                 _ours(call).is_early = True
 
     def _leave_behind(self, stuck: Stuck, now: float) -> None:
-        """A call ends that goes on: its slave gets nothing more until it has ended there."""
+        """A call ends that goes on, and so do those below it there: the slave gets nothing more until all have ended."""
         rank, attempt, (call_id, failure, _, payload) = stuck
-        call = self._scheduler.given_up(rank, call_id, attempt, now)
-        if call is None or failure is None:  # it has just ended
+        calls = [_ours(call) for call in self._scheduler.given_up(rank, call_id, attempt, now)]
+        if not calls or failure is None:  # it has just ended
             return
-        name = _ours(call).plan.name
-        self._overdue.left[rank] = name
-        self._send(rank, (STOP, call_id))
+        name = self._overdue.left[rank] = next(call.plan.name for call in calls if call.id == call_id)
         self._records.append(logs.warning(f"slave {rank} is left in a call of {name!r} that has outlasted its timeout"))
-        self._failed(_ours(call), failure, payload, now)
+        for call in calls:
+            self._send(rank, (STOP, call.id))
+            told = payload if call.id == call_id else along_with(call.plan.name, payload)
+            self._failed(call, failure, told, now)
 
     def _without_late(self, rank: Rank, calls: list[_Call], outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes of these calls. The other one was given up; its slave works again."""
-        name = self._overdue.left.pop(rank)
-        text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
-        self._records.append(logs.warning(text))
+        """The outcomes of these calls. Others were given up; with the last of them, its slave works again."""
+        if rank not in dict(self._scheduler.left_in_calls()):
+            name = self._overdue.left.pop(rank)
+            text = f"slave {rank} has ended the call of {name!r} that had outlasted its timeout, and works again"
+            self._records.append(logs.warning(text))
         ids = {call.id for call in calls}
         return [one for one in outcomes if one[0] in ids]
 

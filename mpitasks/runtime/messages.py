@@ -18,7 +18,7 @@
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
            ──► BYE                               nothing will come any more
            ──► STACKS  text                      the stacks of its threads
-           ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: any time
+           ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: what was told last has ended
            ──► STUCK   attempt, outcome          the call goes on and can't be interrupted; its future ends like this
            ──► SUBMIT  a call                    run this for one of mine
            ──► WITHDRAW  number                  cancel that call

@@ -19,12 +19,16 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future as AnyFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
 from typing import Any, Protocol, cast
+
+from typing_extensions import override
 
 from ..context import current, inside_a_call
 from ..core.calls import PLAIN, Provided
@@ -62,6 +66,8 @@ FIRST_SILENCE, LONGEST_SILENCE = 10e-3, 1.0
 """Seconds without a message after which a slave says that it still waits; twice as long each time."""
 ASLEEP_AT_MOST = 0.05
 """Seconds that a thread of a task sleeps before it looks for itself."""
+LONGEST_CALLBACKS = 2.0
+"""Seconds that callbacks get at the end which still run then."""
 MOST_PLANS = 64
 
 
@@ -93,6 +99,12 @@ class OwnChild(Future[Any]):
         if self._relative:
             cast("NestedFarm", self._farm).took_relative = True
         return super().__mpitasks_id__()
+
+    @override
+    def add_done_callback(self, fn: Callable[[AnyFuture[Any]], object]) -> None:
+        """As on the master, and for the call that asks: what `fn` submits are calls of that, whichever runs here by then."""
+        context = copy_context()
+        super().add_done_callback(lambda future: context.run(fn, future))
 
 
 class _Silence:
@@ -134,6 +146,10 @@ class NestedFarm:
         """Whether the master wants to know what tells calls from others."""
         self._ended: deque[OwnChild] = deque()
         """To be announced: that runs code of the user, and so neither under a lock nor in the midst of a message."""
+        self._told = self._seen_told = 0
+        """How many were, and how many when the listener last looked."""
+        self._tellers: list[threading.Thread] = []
+        """Threads that tell while a call runs."""
         self._discarded: deque[OwnChild] = deque()
         """Calls that a finalizer gave up while this thread was in the midst of a message."""
         self._failed: weakref.WeakValueDictionary[int, OwnChild] = weakref.WeakValueDictionary()
@@ -266,7 +282,7 @@ class NestedFarm:
             self._keeps = True
 
     def announce(self) -> bool:
-        """Tell who waits here, and run callbacks. Whether there was something."""
+        """Tell who waits here, and run callbacks, which may take long. Whether there was something."""
         while self._discarded:
             self.withdraw(self._discarded.popleft())
         told = False
@@ -275,8 +291,19 @@ class NestedFarm:
                 self._ended.popleft()._announce()
             except IndexError:  # another thread was faster
                 break
+            finally:
+                self._told += 1
             told = True
         return told
+
+    def announce_aside(self) -> None:
+        """As `announce`, in a thread of its own, in which callbacks may take long and wait; in another one if they do."""
+        self._tellers = [one for one in self._tellers if one.is_alive()]
+        goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
+        if (self._ended or self._discarded) and not goes_on:
+            teller = threading.Thread(target=self.announce, name="mpitasks-callbacks", daemon=True)
+            self._tellers.append(teller)
+            teller.start()
 
     def joins(self, outcome: tuple[CallId, object, float | None, object]) -> tuple[Any, ...]:
         """The message that a call has ended by giving back the future of another, which need not have ended."""
@@ -299,7 +326,10 @@ class NestedFarm:
             loop_wait.close()
 
     def close(self) -> None:
-        """Nobody will ask any more: log the failures that nobody has asked for."""
+        """Nobody will ask any more: let callbacks end, and log the failures that nobody has asked for."""
+        until = perf_counter() + LONGEST_CALLBACKS
+        for teller in self._tellers:
+            teller.join(max(0.0, until - perf_counter()))
         for child in list(self._failed.values()):
             if not child._retrieved:
                 child._report_unretrieved()

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from ..errors import RemoteTraceback
+from ..errors import RemoteTraceback, TaskTimeout
 from ..ids import Rank
-from ..transport.failures import encode_failure
+from ..transport.failures import decode_failure, encode_failure
+from ..transport.wire import Payload
 from . import stacks
 from .alarm import PATIENCE, TIMED_OUT, Limit, timed_out
 from .messages import Outcome
@@ -50,33 +51,40 @@ class Overdue:
     """Knows what runs under a limit, and which slaves are left in calls that were given up."""
 
     def __init__(self, places: Sequence[stacks.Place]) -> None:
-        self.due = inf
-        """When to look again."""
+        self._due = inf
         self.left: dict[Rank, str] = {}
         """The slaves that are still in a call that was given up, and of which task."""
         self._places = places
-        self._begun: dict[Rank, _Begun] = {}
+        self._begun: dict[Rank, list[_Begun]] = {}
+        """The last of a slave's runs on top of the others, which wait."""
         self._found: deque[tuple[_Begun, str]] = deque()
 
+    @property
+    def due(self) -> float:
+        """When to look again: at once if a stack was found. Asked, not told: a thread finds it, and another one counts here."""
+        return -inf if self._found else self._due
+
     def limited(self, rank: Rank, limit: Limit | None, now: float) -> None:
-        """A slave begins what may take so long; None: any time."""
-        self._begun.pop(rank, None)
+        """A slave begins what may take so long; None: what it has told last has ended, and what follows may take any time."""
+        some = self._begun.setdefault(rank, [])
         if limit is not None:
-            self._begun[rank] = begun = _Begun(rank, limit, now + limit.seconds + SILENCE)
-            self.due = min(self.due, begun.due)
+            some.append(begun := _Begun(rank, limit, now + limit.seconds + SILENCE))
+            self._due = min(self._due, begun.due)
+        elif some:
+            some.pop()
 
     def answered(self, rank: Rank, outcomes: Sequence[Outcome]) -> None:
         """A slave has given outcomes."""
-        begun = self._begun.get(rank)
-        if begun is not None and any(one[0] == begun.limit.call_id for one in outcomes):
-            del self._begun[rank]
+        if begun := self._begun.get(rank):
+            ended = {one[0] for one in outcomes}
+            begun[:] = [one for one in begun if one.limit.call_id not in ended]
 
     def look(self, now: float) -> list[Stuck]:
         """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while."""
-        for begun in [one for one in self._begun.values() if one.due <= now]:
-            del self._begun[begun.rank]
+        for begun in [one for some in self._begun.values() for one in some if one.due <= now]:
+            self._begun[begun.rank].remove(begun)
             threading.Thread(target=self._find, args=(begun,), name="mpitasks-stack", daemon=True).start()
-        self.due = min((one.due for one in self._begun.values()), default=inf)
+        self._due = min((one.due for some in self._begun.values() for one in some), default=inf)
         stuck: list[Stuck] = []
         while self._found:
             stuck.append(self._stuck(*self._found.popleft()))
@@ -86,7 +94,6 @@ class Overdue:
         place = self._places[begun.rank] if begun.rank < len(self._places) else None
         stack = "its stack can't be read: it is no process of its own" if place is None else stacks.dump(place)
         self._found.append((begun, stack))
-        self.due = -inf
 
     def _stuck(self, begun: _Begun, stack: str) -> Stuck:
         rank, (call_id, task, attempt, *_) = begun.rank, begun.limit
@@ -95,3 +102,12 @@ class Overdue:
         host = self._places[rank].host if rank < len(self._places) else "this host"
         note = f"task {task!r}, call {call_id}, attempt {attempt}, slave rank {rank} on {host}"
         return Stuck(rank, attempt, (call_id, TIMED_OUT, None, encode_failure(error, note)))
+
+
+def along_with(task: str, payload: Payload) -> Payload:
+    """How a call ends that can't go on before another one does on the same slave, which was given up and failed like this."""
+    error = decode_failure(payload)
+    seconds, stack = (error.seconds, error.stack) if isinstance(error, TaskTimeout) else (0.0, "")
+    told = TaskTimeout(f"a call of {task!r} can't go on, on the stack of the same slave: {error}", seconds, stack)
+    told.__cause__ = RemoteTraceback(stack)
+    return encode_failure(told, *getattr(error, "__notes__", [""])[:1])

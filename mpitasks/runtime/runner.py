@@ -210,6 +210,11 @@ class Runner:
             if error.__cause__ is not None:
                 error.__cause__ = _without_our_frames(error.__cause__)
             return TIMED_OUT, encode_failure(error.with_traceback(None), note)
+        below = self.alarm.ended_for()
+        if below is not None:
+            ended = timed_out(below.limit, "was ended, and with it what ran for it,", below.stack or "")
+            ended.__cause__ = _without_our_frames(error)
+            return TIMED_OUT, encode_failure(ended, note)
         if not isinstance(error, RetryAsked):
             return (names_of(error), None), encode_failure(_without_our_frames(error), note)
         handled = error.__context__

@@ -312,14 +312,12 @@ class Slave:
         above, level, frame = self._above, self._level, sys._getframe()
         self._above, began = 0.0, perf_counter()
         self._keeper.on_top()
-        watched = self._runner.alarm.suspend()
         try:
-            with one_level_deeper(frame, level):
+            with self._runner.alarm.on_top(), one_level_deeper(frame, level):
                 self._level = frame
                 self._run_next()
         finally:
             self._level = level
-            self._runner.alarm.go_on(watched)
             self._keeper.below()
             self._above = above + perf_counter() - began
         return True
@@ -347,7 +345,7 @@ class Slave:
                     self._report()
                 self._watch()
                 if not self._nested.waits:
-                    self._nested.announce()
+                    self._nested.announce_aside()
             seen = self._begun
 
     def _watch(self) -> None:
@@ -365,6 +363,7 @@ class Slave:
         self._given_up = watched
         told = (STUCK, *self._runner.given_up(watched))
         with self.wire:
+            self._report()  # or the master could not tell which of those on top of a call that waits it is
             unbegun = self.unbegun()
             if unbegun:
                 self._send_report([], unbegun)
@@ -413,12 +412,24 @@ class Slave:
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)
-        outcome = self._isolation.run(call) if is_isolated else self._runner.run(call)
+        outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
         if self._stopped:
             self._stopped.discard(call[0])
         if self._above:
             return self._own_seconds(outcome)
         return outcome
+
+    def _run_elsewhere(self, call: SentCall) -> Ran:
+        """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
+        alarm, terms = self._runner.alarm, call[8]
+        left = alarm.left()
+        if left is not None and terms is not None:
+            call = (*call[:8], (left if terms[0] is None else min(left, terms[0]), terms[1]))
+        alarm.is_elsewhere = True
+        try:
+            return self._isolation.run(call)
+        finally:
+            alarm.is_elsewhere = False
 
     def _own_seconds(self, outcome: Ran) -> Ran:
         """Of what the call took, what it took itself: the others that ran on top of it are told by themselves."""

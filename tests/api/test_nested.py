@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 import traceback
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
@@ -247,6 +248,59 @@ def test_a_thread_of_a_task_waits_too(inside: Callable[..., Any]) -> None:
         return await asyncio.to_thread(future.result)
 
     assert inside(body) == 4
+
+
+def test_a_callback_that_takes_long_keeps_nobody(threads: Run) -> None:
+    """While its call goes on and does not wait: that hears that it should stop, and other callbacks run."""
+    gate, other = tasks.gate(), tasks.gate("other")
+
+    def body() -> tuple[bool, bool]:
+        def block(_: object) -> None:
+            gate.begun.set()
+            gate.opened.wait(tasks.PATIENCE)
+
+        add.delay(1).add_done_callback(block)
+        gate.wait_for_a_call()
+        add.delay(2).add_done_callback(lambda _: other.begun.set())
+        others = other.begun.wait(tasks.PATIENCE)
+        until = time.monotonic() + tasks.PATIENCE
+        while not mpitasks.current().should_stop() and time.monotonic() < until:
+            other.opened.wait(0.001)
+        return others, mpitasks.current().should_stop()
+
+    def main() -> Any:
+        calls.append(body)
+        future = do.delay(0)
+        assert other.begun.wait(tasks.PATIENCE)
+        future.cancel()
+        heard = future.result()
+        gate.opened.set()
+        return heard
+
+    assert threads(main) == (True, True)
+    calls.clear()
+
+
+def test_a_callback_may_delay_and_wait(threads: Run) -> None:
+    """While its call goes on, and after that; what it submits are calls of that call."""
+    got: list[Any] = []
+    gate = tasks.gate()
+
+    def body() -> None:
+        def further(_: object) -> None:
+            got.append((mpitasks.current().task_name, add.delay(2).result()))
+            gate.begun.set()
+
+        add.delay(1).add_done_callback(further)
+        gate.wait_for_a_call()
+
+    def main() -> None:
+        calls.append(body)
+        do.delay(0).result()
+
+    threads(main)
+    calls.clear()
+    assert got == [(f"{__name__}.do", 2)]
 
 
 # ---------------------------------------------------------------- failures

@@ -66,7 +66,7 @@ def test_max_holders_counts_who_is_left_in_a_call(world_of: Callable[..., World]
     world.queue("a")
     world.submit("a", n=2, resource=licence)
     assert world.decide() == {2: "a1"}
-    assert world.scheduler.given_up(Rank(2), world.calls["a1"].id, 1, world.now) is world.calls["a1"]
+    assert world.scheduler.given_up(Rank(2), world.calls["a1"].id, 1, world.now) == [world.calls["a1"]]
     world.scheduler.resources_held(Rank(2), [], [], world.now)
     assert world.decide() == {}
     assert world.scheduler.calls_finished(Rank(2), [(world.calls["a1"].id, 1.0)], world.now) == []
@@ -128,11 +128,11 @@ def test_another_attempt_is_not_given_up(world_of: Callable[..., World], attempt
     world.submit("a")
     assert world.decide() == {1: "a1"}
     before = world.snapshot()
-    assert world.scheduler.given_up(Rank(1), world.calls["a1"].id, attempt, world.now) is None
-    assert world.scheduler.given_up(Rank(9), world.calls["a1"].id, 1, world.now) is None
+    assert world.scheduler.given_up(Rank(1), world.calls["a1"].id, attempt, world.now) == []
+    assert world.scheduler.given_up(Rank(9), world.calls["a1"].id, 1, world.now) == []
     assert world.snapshot() == before
     world.finish(1)
-    assert world.scheduler.given_up(Rank(1), world.calls["a1"].id, 1, world.now) is None
+    assert world.scheduler.given_up(Rank(1), world.calls["a1"].id, 1, world.now) == []
 
 
 def test_a_slave_is_left_in_one_call_at_a_time(world_of: Callable[..., World]) -> None:
@@ -155,7 +155,7 @@ def test_an_outcome_that_was_under_way_frees_nobody(world_of: Callable[..., Worl
     world.submit("a", n=3, chunk=2)
     assert world.decide() == {1: "a1 a2"}
     first, second = (world.calls[name] for name in ("a1", "a2"))
-    assert world.scheduler.given_up(Rank(1), second.id, 1, world.now) is second
+    assert world.scheduler.given_up(Rank(1), second.id, 1, world.now) == [second]
     assert world.scheduler.calls_finished(Rank(1), [(first.id, 1.0)], world.now) == [first]
     assert world.decide() == {}
     assert world.scheduler.calls_finished(Rank(1), [(second.id, 1.0)], world.now) == []

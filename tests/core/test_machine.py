@@ -59,7 +59,7 @@ def _give_up_more(world: World, rank: Rank) -> None:
     names = world.windows[rank]
     attempts = [(world.calls[name].id, world.calls[name].attempt) for name in names[1:]] if rank in world.stuck else []
     for call_id, attempt in [*attempts, (UNKNOWN, 1)]:
-        assert world.scheduler.given_up(rank, call_id, attempt, world.now) is None
+        assert world.scheduler.given_up(rank, call_id, attempt, world.now) == []
     raise KeyError(rank)
 
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from mpitasks.core import nesting
-from mpitasks.core.calls import Call
+from mpitasks.core.calls import WAITING, Call
 from mpitasks.core.nesting import Nest
 from mpitasks.core.scheduler import Scheduler, Send
 from mpitasks.ids import CallId, Rank
@@ -186,6 +186,217 @@ def test_a_lost_slave_gives_up_all_that_it_has() -> None:
     assert (farm.running("a"), farm.running("b")) == (0, 0)
     farm.scheduler.slave_joined(ONE)
     assert farm.decide() in ({1: ([parent.id], 0)}, {1: ([child.id], 0)})
+
+
+# ---------------------------------------------------------------- what can't be interrupted
+
+
+def come_back(farm: Farm, waiting: Call, rank: int = 1) -> None:
+    """What is on top has ended after all: the call below goes on, and ends."""
+    assert farm.decide() == {}
+    farm.scheduler.call_goes_on(Rank(rank), [], 0.0)
+    assert farm.scheduler.left_in_calls() == [(rank, waiting.id)]
+    assert farm.scheduler.calls_finished(Rank(rank), [(waiting.id, 1.0)], 0.0) == []
+
+
+def test_what_waits_below_a_call_that_is_given_up_ends_too() -> None:
+    """It can't go on; the slave gets nothing, not even for what waits there, until all of these have ended after all."""
+    farm = Farm(1, a=1, b=1, c=1)
+    low = farm.submit("a")
+    farm.decide()
+    middle = farm.submit("b", low)
+    farm.wait(low, 1)
+    farm.decide()
+    top, other = farm.submit("c", middle), farm.submit("b", middle)
+    farm.wait(middle, 2)
+    assert farm.decide() == {1: ([top.id], 2)}
+    assert farm.scheduler.given_up(ONE, top.id, 1, 0.0) == [top, middle, low]
+    assert (farm.scheduler.unfinished, farm.scheduler.sent(), farm.scheduler.call_on(ONE, low.id)) == (1, [], None)
+    assert [farm.running(name) for name in "abc"] == [1, 1, 1], "limits count the slave as before"
+    assert farm.scheduler.still_waits(ONE, 2) is None
+    assert farm.decide() == {}
+    assert farm.scheduler.calls_finished(ONE, [(top.id, 1.0)], 0.0) == []
+    come_back(farm, middle)
+    come_back(farm, low)
+    assert ([farm.running(name) for name in "abc"], farm.scheduler.left_in_calls()) == ([0, 0, 0], [])
+    assert farm.decide() == {1: ([other.id], 0)}
+
+
+def test_a_call_that_waits_is_given_up_with_all_on_top_of_it() -> None:
+    """That descends from it, and keeps it from going on; also what has ended there without a word, and what has not begun."""
+    farm = Farm(1, a=None, b=None)
+    low = farm.submit("a")
+    farm.decide()
+    waits = farm.submit("a", low)
+    farm.wait(low, 1)
+    farm.decide()
+    in_one_window(farm, "b")
+    first, second, third = (farm.submit("b", waits) for _ in range(3))
+    farm.wait(waits, 2)
+    assert farm.decide() == {1: ([first.id, second.id, third.id], 2)}
+    assert farm.scheduler.given_up(ONE, waits.id, 1, 0.0) == [third, second, first, waits, low]
+    assert farm.scheduler.unfinished == 0
+    assert farm.scheduler.calls_finished(ONE, [(first.id, 1.0), (second.id, 1.0)], 0.0) == []
+    farm.scheduler.call_goes_on(ONE, [third.id], 0.0)
+    assert farm.scheduler.calls_finished(ONE, [(waits.id, 1.0)], 0.0) == []
+    come_back(farm, low)
+    fresh = farm.submit("a")
+    assert farm.decide() == {1: ([fresh.id], 0)}
+
+
+def test_what_is_given_up_may_run_again_while_its_slave_is_left_in_it() -> None:
+    """Elsewhere; what becomes of the first attempt, its slave's death too, does not touch the second."""
+    farm = Farm(2, a=None, b=None)
+    waits = farm.submit("a")
+    farm.decide()
+    farm.submit("a")
+    farm.decide()
+    top = farm.submit("b", waits, 2)
+    farm.wait(waits, 1, rank=2)
+    farm.decide()
+    farm.scheduler.given_up(TWO, top.id, 1, 0.0)
+    farm.scheduler.postponed(waits)
+    farm.scheduler.resumed(waits)
+    farm.finish(farm.scheduler.sent()[0][1])
+    assert farm.decide() == {1: ([waits.id], 0)}
+    again = farm.submit("b", waits)
+    farm.wait(waits, 1)
+    assert farm.decide() == {1: ([again.id], 1)}
+    assert farm.scheduler.slave_lost(TWO).calls == []
+    farm.finish(again)
+    farm.scheduler.call_goes_on(ONE, [], 0.0)
+    farm.finish(waits)
+    assert (farm.scheduler.unfinished, farm.running("a"), farm.running("b")) == (0, 0, 0)
+
+
+def test_a_slave_that_is_lost_while_calls_come_back_from_it_is_gone() -> None:
+    """It was idle, but for calls that had reached it too late."""
+    farm = Farm(2, a=None)
+    parent = farm.submit("a")
+    farm.decide()
+    child, other = farm.submit("a", parent, 2), farm.submit("a")
+    assert farm.decide() == {1: ([child.id], 0)}
+    farm.wait(parent, rank=2)
+    below = farm.submit("a", parent, 2)
+    assert farm.decide() == {2: ([below.id], 1)}
+    farm.scheduler.call_goes_on(TWO, [], 0.0)
+    farm.scheduler.cancelled(other)
+    farm.finish(parent, 2)
+    farm.scheduler.slave_lost(TWO)
+    farm.finish(child)
+    more = [farm.submit("a"), farm.submit("a")]
+    assert set(farm.decide()) == {1}
+    assert more[1].state == WAITING
+
+
+# ---------------------------------------------------------------- suspects that calls wait for
+
+
+def in_one_window(farm: Farm, name: str) -> None:
+    """Calls of that task, whose limit is one slave, travel together."""
+    farm.scheduler._queues[name].learn(0.0001)
+
+
+def test_the_last_slave_tries_suspects_on_top_of_what_waits_for_them() -> None:
+    """It is never idle: whoever waits there waits for just these."""
+    farm = Farm(2, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {2: ([1], 0)}
+    first, second = farm.submit("b", parent, 2), farm.submit("b", parent, 2)
+    assert farm.decide() == {1: ([2, 3], 0)}
+    farm.wait(parent, 5, rank=2)
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {2: ([2], 5)}
+    farm.finish(first, 2)
+    assert farm.decide() == {2: ([3], 5)}
+    farm.finish(second, 2)
+    farm.scheduler.call_goes_on(TWO, [], 0.0)
+    farm.finish(parent, 2)
+    assert farm.scheduler.unfinished == 0
+
+
+def test_a_suspect_that_nobody_can_run_keeps_no_other_waiting() -> None:
+    """The trial's places are full of main's calls, and every slave waits for suspects of its own."""
+    farm = Farm(4, a=None, c=1)
+    in_one_window(farm, "c")
+    one, other, foreign = farm.submit("a"), farm.submit("a"), farm.submit("a")
+    assert farm.decide() == {4: ([1], 0), 3: ([2], 0), 2: ([3], 0)}
+    mine, its = farm.submit("c", one, 4), farm.submit("c", other, 3)
+    assert farm.decide() == {1: ([4, 5], 0)}
+    farm.wait(one, 5, rank=4)
+    farm.wait(other, 6, rank=3)
+    farm.scheduler.slave_lost(TWO)
+    assert farm.decide() == {}
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {4: ([mine.id], 5)}
+    farm.finish(mine, 4)
+    assert farm.decide() == {3: ([its.id], 6)}
+    farm.finish(its, 3)
+    farm.scheduler.call_goes_on(Rank(3), [], 0.0)
+    farm.finish(other, 3)
+    assert farm.decide() == {3: ([foreign.id], 0)}
+
+
+def test_a_suspect_of_the_same_window_that_nobody_can_run_does_not_either() -> None:
+    """It is on trial, and waits for a slave."""
+    farm = Farm(3, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    farm.submit("a")
+    assert farm.decide() == {3: ([1], 0), 2: ([2], 0)}
+    foreign, child = farm.submit("b"), farm.submit("b", parent, 3)
+    assert farm.decide() == {1: ([3, 4], 0)}
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {}
+    farm.wait(parent, rank=3)
+    farm.scheduler.slave_lost(TWO)
+    assert farm.decide() == {3: ([child.id], 1)}
+    farm.finish(child, 3)
+    farm.scheduler.call_goes_on(Rank(3), [], 0.0)
+    farm.finish(parent, 3)
+    assert farm.decide() == {3: ([foreign.id], 0)}
+
+
+def test_a_suspect_is_alone_on_top_of_a_call_too() -> None:
+    """Others of the same call wait."""
+    farm = Farm(3, a=None, b=None)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {3: ([1], 0)}
+    first = farm.submit("b", parent, 3)
+    assert farm.decide() == {2: ([2], 0)}
+    farm.submit("a")
+    assert farm.decide() == {1: ([3], 0)}
+    farm.scheduler.slave_lost(TWO)
+    second, _ = farm.submit("b", parent, 3), farm.submit("b", parent, 3)
+    farm.wait(parent, rank=3)
+    assert farm.decide() == {3: ([first.id], 1)}
+    farm.finish(first, 3)
+    assert farm.decide() == {3: ([second.id], 1)}
+
+
+def test_a_wait_for_a_suspect_that_nobody_can_run_is_a_deadlock() -> None:
+    """The child is to end as a call of main's does, which the only slave can't run while its own call waits."""
+    farm = Farm(2, a=None, b=1)
+    in_one_window(farm, "b")
+    parent = farm.submit("a")
+    assert farm.decide() == {2: ([1], 0)}
+    for _ in range(2):
+        farm.submit("b")
+    assert farm.decide() == {1: ([2, 3], 0)}
+    other = farm.scheduler.sent()[1][1]
+    child = Call(CallId(9), "b")
+    farm.scheduler.nested(child, parent, TWO)
+    farm.scheduler.joined(child, other)
+    farm.wait(parent, 5, rank=2)
+    farm.scheduler.slave_lost(ONE)
+    assert farm.decide() == {}
+    assert farm.scheduler.still_waits(TWO, 5) is None, "it goes on trial first"
+    assert farm.decide() == {}
+    stuck = farm.scheduler.still_waits(TWO, 5)
+    assert stuck is not None
+    assert stuck.call is parent
 
 
 # ---------------------------------------------------------------- ancestors

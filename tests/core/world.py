@@ -260,7 +260,7 @@ class World:
         """The oldest call in the window of that slave ends, and the slave is still in it. Returns what ended because of it."""
         self.begin(rank)
         call = self.calls[self.windows[rank][0]]
-        assert self.scheduler.given_up(Rank(rank), call.id, call.attempt, self.now) is call
+        assert self.scheduler.given_up(Rank(rank), call.id, call.attempt, self.now) == [call]
         self.stuck[rank] = str(call)
         self.suspected.pop(str(call), None)
         self.ended.append(str(call))

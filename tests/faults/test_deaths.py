@@ -95,6 +95,39 @@ MAINS = {
             assert type(dependent.exception()) is mpitasks.DependencyFailed or "no slave" in str(dependent.exception())
             print("all", time.monotonic() - began < 0.1)
         """,
+    "while its call waits": """
+        @task
+        def end(pid, how):
+            os.kill(pid, getattr(signal, how))
+            time.sleep(0.5)
+
+        @task
+        def waits(how):
+            many = [work.delay(number) for number in range(20)]
+            if current().attempt == 1:
+                end.delay(os.getpid(), how).result()
+            return [future.result() for future in many]
+
+        def main(how):
+            first = waits.delay(how)
+            check(squares())
+            print(sum(first.result()), first.attempts)
+        """,
+    "what the last slave waits for": """
+        @task
+        def leaves(pid, number, how):
+            if os.getpid() != pid:
+                end_by(how)
+            time.sleep(0.3)  # so that the other slave begins some too
+            return number
+
+        @task
+        def waits(how):
+            return sum(leaves.starmap([(os.getpid(), number, how) for number in range(20)], chunksize=5).results())
+
+        def main(how):
+            print(waits.delay(how).result())
+        """,
     "poison": """
         def main(how):
             future, others = poison.delay(how), squares()
@@ -159,6 +192,19 @@ def test_two_slaves_that_die_in_calls(mpiexec: Mpiexec, how: str) -> None:
     """The third does all the rest."""
     ended = survive(mpiexec, MAINS["two in calls"], how)
     assert (ended.returncode, ended.stdout) == (0, "two\n"), ended.stderr
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
+def test_a_slave_that_dies_while_its_call_waits(mpiexec: Mpiexec, how: str) -> None:
+    """The call runs again elsewhere, and submits its calls again."""
+    ended = survive(mpiexec, MAINS["while its call waits"], how)
+    assert (ended.returncode, ended.stdout) == (0, "2470 2\n"), ended.stderr
+
+
+def test_a_slave_that_dies_with_what_the_last_one_waits_for(mpiexec: Mpiexec) -> None:
+    """That runs it on top of the call that waits, one after the other; it is never idle."""
+    ended = survive(mpiexec, MAINS["what the last slave waits for"], "SIGKILL", ranks=3)
+    assert (ended.returncode, ended.stdout) == (0, "190\n"), ended.stderr
 
 
 def test_two_slaves_that_die_idle(mpiexec: Mpiexec) -> None:

@@ -214,3 +214,97 @@ def test_a_slave_that_comes_back_works_again(mpiexec: Mpiexec) -> None:
     assert "slave 3 is left in a call of 'app.hang' that has outlasted its timeout" in ended.stderr
     assert "slave 3 has ended the call of 'app.hang' that had outlasted its timeout, and works again" in ended.stderr
     assert "was left" not in ended.stderr
+
+
+NESTED = """
+import asyncio, hashlib, sys, time
+import mpitasks
+from mpitasks import task
+
+@task
+def loop():
+    while True:
+        pass
+
+@task
+async def waits():
+    await asyncio.sleep(1000)
+
+@task
+def catches_all():
+    while True:
+        try:
+            time.sleep(0.001)
+        except:
+            pass
+
+@task
+def in_c():
+    hashlib.pbkdf2_hmac("sha256", b"a", b"b", 2**31 - 1)
+
+@task
+def in_c_with_the_interpreter():
+    sum(range(10**12))
+
+hang = globals()[sys.argv[1]]
+
+@task
+def waits_for_one_with_a_limit():
+    return hang.options(timeout=0.3).delay().result()
+
+@task(timeout=0.3)
+def waits_with_a_limit():
+    return between.delay().result()
+
+@task
+def between():
+    return hang.delay().result()
+
+@task(timeout=0.3)
+async def awaits_with_a_limit():
+    return await hang.delay()
+
+@task(timeout=0.5)
+def waits_for_an_isolated_one():
+    return hang.options(isolate=True).delay().result()
+
+def main():
+    began = time.perf_counter()
+    error = globals()[sys.argv[2]].delay().exception()
+    print(type(error).__name__, f"in {hang.fn.__name__}" in error.stack, time.perf_counter() - began < 8)
+    if sys.argv[3] == "goes on":
+        print(mpitasks.submit(abs, -3).result())
+
+if __name__ == "__main__":
+    mpitasks.run(main)
+    print("after run", flush=True)
+    print(time.time(), file=sys.stderr, flush=True)
+"""
+OUTER = ["waits_for_one_with_a_limit", "waits_with_a_limit", "awaits_with_a_limit"]
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("hang", ["loop", "waits"])
+def test_a_hang_on_top_of_a_call_that_waits_is_ended(mpiexec: Mpiexec, hang: str, outer: str) -> None:
+    """By its own limit, or by that of a call below; the only slave goes on."""
+    ended = mpiexec(2, NESTED, hang, outer, "goes on")
+    assert (ended.returncode, ended.stdout) == (0, "TaskTimeout True True\n3\nafter run\n"), ended.stderr
+    assert "left in a call" not in ended.stderr
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("hang", ["catches_all", "in_c", "in_c_with_the_interpreter"])
+def test_a_hang_on_top_that_cannot_be_interrupted(mpiexec: Mpiexec, hang: str, outer: str) -> None:
+    """What waits below it ends too, with its stack; and so does the run, without the rank."""
+    ended = mpiexec(2, NESTED, hang, outer, "is left")
+    assert (ended.returncode, ended.stdout) == (0, "TaskTimeout True True\nafter run\n"), ended.stderr
+    assert "mpitasks: rank 1 was left in a call of " in ended.stderr
+    assert seconds_of_the_end(ended) < SOON
+
+
+@pytest.mark.parametrize("hang", ["loop", "in_c_with_the_interpreter"])
+def test_a_hang_in_a_child_has_the_time_of_what_waits_for_it(mpiexec: Mpiexec, hang: str) -> None:
+    """It is killed, whatever it does, and the slave goes on."""
+    ended = mpiexec(2, NESTED, hang, "waits_for_an_isolated_one", "goes on")
+    assert (ended.returncode, ended.stdout) == (0, "TaskTimeout False True\n3\nafter run\n"), ended.stderr
+    assert "left in a call" not in ended.stderr

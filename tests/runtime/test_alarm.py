@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mpitasks import TaskTimeout, resource, task
-from mpitasks.ids import CallId
+from mpitasks.ids import CallId, Rank
 from mpitasks.runtime import alarm
 from mpitasks.runtime.alarm import Alarm, Limit
 from tests.runtime.world import World, do, echo, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.runtime.world import Clock
 
     NewWorld = Callable[..., World]
 
@@ -313,6 +315,79 @@ def test_the_loop_itself_is_never_interrupted(new_world: NewWorld) -> None:
 
     assert isinstance(outcome(new_world(1), work), TaskTimeout)
     assert survived == ["the callback", "the task"]
+
+
+# ---------------------------------------------------------------- calls that wait
+
+
+OURS["users"] = None
+exec("def users(call):\n    mpitasks_calls = 'task'\n    return call()", OURS)  # noqa: S102  as `ours`, where it runs a task
+
+
+@pytest.mark.parametrize("above", [None, LONG])
+def test_a_call_that_waits_has_its_time(above: float | None) -> None:
+    """What runs on top of it for it is ended, for real: a loop without a limit, or with a longer one."""
+    one, ended = Alarm(), []
+
+    def on_top() -> None:
+        with one.on_top():
+            try:
+                OURS["users"](spin) if above is None else one.within(limit_of(2, above), lambda: OURS["users"](spin))
+            except alarm.TimeUp:
+                ended.append(one.ended_for())
+        one.check()
+
+    with pytest.raises(TaskTimeout, match=r"call 1 was ended after timeout=0.02 s, in .*, in spin"):
+        one.within(limit_of(1, 0.02), on_top)
+    assert [watched is not None and watched.limit.call_id for watched in ended] == [1]
+
+
+def limit_of(number: int, seconds: float) -> Limit:
+    """A limit."""
+    return Limit(CallId(number), "a", 1, seconds, f"call {number}")
+
+
+def test_a_shorter_limit_on_top_ends_that_alone() -> None:
+    """And what is left of the time is the waiting call's."""
+    one, ended = Alarm(), []
+
+    def on_top() -> str:
+        with one.on_top(), pytest.raises(TaskTimeout, match="call 2 was ended"):
+            one.within(limit_of(2, 0.02), lambda: OURS["users"](spin))
+        ended.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        one.check()
+        return "went on"
+
+    assert one.within(limit_of(1, LONG), on_top) == "went on"
+    assert LONG - 100 < ended[0] < LONG
+
+
+def test_what_runs_on_top_fails_by_the_timeout_of_what_waits(new_world: NewWorld, clock: Clock) -> None:
+    """Through all levels, also those without a limit; each says whose time was up."""
+    world, seen = new_world(1), []
+    world.slaves[Rank(1)].backoff.pause = world.master.step  # type: ignore[method-assign]  # there is one thread
+
+    def time_is_up() -> None:
+        clock.now += LONG + 0.1
+        ring()
+
+    def wait() -> None:
+        future = do.delay()
+        try:
+            future.result()
+        finally:
+            seen.append(future.exception(timeout=0) if future.done() else None)
+
+    inside.extend([time_is_up, wait, wait])
+    outer = do.options(timeout=LONG).delay()
+    world.finish()
+    error = outer.exception()
+    assert isinstance(error, TaskTimeout)
+    assert "a call of 'tests.runtime.world.do' was ended after timeout=1000 s" in str(error)
+    assert "in time_is_up\n    ring()" in error.stack
+    texts = [str(one) for one in seen if one is not None]
+    assert all("was ended, and with it what ran for it, after timeout=1000 s" in text for text in texts)
+    assert len(seen) == 2
 
 
 # ---------------------------------------------------------------- acquiring

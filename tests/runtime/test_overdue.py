@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mpitasks import DependencyFailed, TaskTimeout, current
-from mpitasks.ids import Rank
+from mpitasks import DependencyFailed, NotRunning, TaskTimeout, current
+from mpitasks.ids import CallId, Rank
 from mpitasks.runtime import overdue, stacks
-from mpitasks.runtime.alarm import PATIENCE
+from mpitasks.runtime.alarm import PATIENCE, Limit
 from mpitasks.runtime.overdue import SILENCE
 from tests.runtime.world import World, do, echo, inside
 
@@ -205,6 +205,121 @@ def test_what_waits_behind_it_is_given_back_first(new_world: NewWorld, clock: Cl
     assert futures[3].result() == "behind"
 
 
+# ---------------------------------------------------------------- calls that wait
+
+
+def alone(new_world: NewWorld, clock: Clock) -> Stuck:
+    """One slave, that waits by letting the master go on."""
+    stuck = Stuck(new_world(1), clock, 1)
+    stuck.world.slaves[Rank(1)].backoff.pause = stuck.world.master.step  # type: ignore[method-assign]  # there is one thread
+    return stuck
+
+
+def test_what_waits_below_it_ends_too(new_world: NewWorld, clock: Clock) -> None:
+    """At once, with the stack; the slave works again when both have ended after all, and says so once."""
+    stuck, seen = alone(new_world, clock), []
+
+    def outlast() -> str:
+        stuck.outlast()
+        seen.extend([outer.exception(timeout=0), stuck.world.master.is_busy, stuck.world.master.left_in_calls()])
+        return "too late"
+
+    def wait() -> list[object]:
+        seen.append(limited.delay().exception())
+        seen.append(echo.delay(1).exception())
+        seen.append(current().should_stop())
+        return seen
+
+    inside.extend([outlast, wait])
+    outer = do.delay()
+    stuck.world.turn()
+    below, is_busy, left, above, refused, should_stop = seen
+    text = (
+        r"a call of 'tests\.runtime\.world\.do' can't go on, on the stack of the same slave: "
+        r"a call of 'tests\.runtime\.world\.do' can't be interrupted; slave 1 is left in it after timeout=1000 s, in "
+    )
+    with pytest.raises(TaskTimeout, match=text):
+        raise below
+    assert "in outlast\n    stuck.outlast()" in below.stack
+    assert (is_busy, left, type(above), should_stop) == (False, {1: "tests.runtime.world.do"}, TaskTimeout, True)
+    with pytest.raises(NotRunning, match="that call has outlasted its timeout, and was given up"):
+        raise refused
+    after = echo.delay(3)
+    stuck.world.finish()
+    assert (after.result(), stuck.world.master.left_in_calls(), outer.exception()) == (3, {}, below)
+
+
+def test_a_call_that_waits_runs_again_where_it_may(new_world: NewWorld, clock: Clock) -> None:
+    """As if it had raised the timeout of the call above it."""
+    stuck = alone(new_world, clock)
+    inside.extend([lambda: "second", stuck.outlast, lambda: limited.delay().result()])
+    outer = do.options(retries=1).delay()
+    stuck.world.finish()
+    assert (outer.result(), outer.attempts) == ("second", 2)
+
+
+def test_what_runs_on_top_ends_with_a_call_whose_time_is_up(new_world: NewWorld, clock: Clock) -> None:
+    """It has no limit of its own, and can't be interrupted."""
+    stuck, seen = alone(new_world, clock), []
+
+    def outlast() -> None:
+        stuck.outlast()
+        seen.extend([outer.exception(timeout=0), stuck.world.master.is_busy])
+
+    inside.extend([outlast, lambda: do.delay().result()])
+    outer = limited.delay()
+    stuck.world.turn()
+    error, is_busy = seen
+    assert (str(error).partition(",")[0], is_busy) == (
+        "a call of 'tests.runtime.world.do' can't be interrupted; slave 1 is left in it after timeout=1000 s",
+        False,
+    )
+    assert "in outlast\n    stuck.outlast()" in error.stack
+
+
+def test_a_call_that_waits_is_not_overdue_before_it_has_looked(new_world: NewWorld, clock: Clock) -> None:
+    """What it waits for has taken its time, and ended; now it ends by itself, and nobody is given up for it."""
+    stuck = alone(new_world, clock)
+    slave = stuck.world.slaves[Rank(1)]
+
+    def pass_time() -> None:
+        clock.now += LONG + 0.1
+
+    def wait() -> None:
+        future = do.delay()
+        slave._nested.announce = lambda: bool(clock.now > LONG and slave._watch())  # type: ignore[method-assign]  # as the listener
+        future.result()
+
+    inside.extend([pass_time, wait])
+    outer = limited.delay()
+    stuck.world.turn()
+    assert "was ended after timeout=1000 s" in str(outer.exception())
+    assert stuck.world.messages("STUCK") == []
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("limit", [None, LONG, 100 * LONG])
+def test_the_limit_of_a_call_that_waits_is_not_forgotten(
+    new_world: NewWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch, limit: float | None
+) -> None:
+    """Whatever limit another one has had on top of it: if it then keeps all of its slave, the master gives it up in time."""
+    stuck, seen = alone(new_world, clock), []
+    monkeypatch.setattr(stacks, "dump", lambda place: f'  File "there.py", line 5, in {place.host}\n')
+    stuck.world.master._overdue._places = PLACES
+
+    def keep() -> None:
+        echo.options(timeout=limit).delay().result()
+        clock.now += LONG + SILENCE + 0.1
+        for _ in range(3):
+            stuck.world.master.step()
+        seen.append(outer.exception(timeout=0))
+
+    inside.append(keep)
+    outer = limited.delay()
+    stuck.world.turn()
+    assert "can't be interrupted, and keeps all of slave 1" in str(seen[0])
+
+
 # ---------------------------------------------------------------- again
 
 
@@ -384,6 +499,24 @@ def test_what_has_ended_is_watched_no_more(stuck: Stuck) -> None:
     second = do.delay()
     stuck.world.finish()
     assert (first.result(), second.result(), stuck.world.master.left_in_calls()) == (1, None, {})
+
+
+def test_a_stack_that_is_found_meanwhile_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread finds it, just as another slave begins what has a limit: it is looked at all the same, and at once."""
+    watch = overdue.Overdue(())
+    watch.limited(Rank(1), Limit(CallId(1), "a", 1, LONG, "a call of 'a'"), 0.0)
+    (begun,) = watch._begun[Rank(1)]
+
+    def at_the_same_time(*values: float) -> float:
+        least = min(*values)
+        watch._find(begun)
+        return least
+
+    monkeypatch.setattr(overdue, "min", at_the_same_time, raising=False)
+    watch.limited(Rank(2), Limit(CallId(2), "a", 1, LONG, "a call of 'a'"), 0.0)
+    monkeypatch.undo()
+    assert watch.due < 0.0
+    assert [one.rank for one in watch.look(0.0)] == [1]
 
 
 # ---------------------------------------------------------------- the end

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mpitasks import DependencyFailed
-from mpitasks.errors import Deadlock, FarmBroken, InitializerFailed, RemoteError, TaskTimeout
+from mpitasks.errors import Deadlock, FarmBroken, InitializerFailed, NotRunning, RemoteError, TaskTimeout
 
 from .programs import ALWAYS, Call, Pool, Program
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CANCELLED, VALUE, LOST = "cancelled", "value", "SlaveLost"
 KID_FAILED = LookupError.__name__
 """How a call fails because one has that it submitted."""
-UNBEGUN = {CANCELLED, LOST, DependencyFailed.__name__, FarmBroken.__name__}
+UNBEGUN = {CANCELLED, LOST, DependencyFailed.__name__, FarmBroken.__name__, NotRunning.__name__}
 """How calls end that have not begun, perhaps."""
 STRIKES = 3
 """Of a call, until it counts as the one that kills."""
@@ -205,6 +205,8 @@ class Verdict:
         permitted = {CANCELLED} if was_given_up or not parent.returned else set()
         if was_given_up or self.has_raised:
             permitted.add(FarmBroken.__name__)
+        if was_given_up:
+            permitted.add(NotRunning.__name__)
         return permitted
 
     def _own(self, made: Made) -> set[str]:

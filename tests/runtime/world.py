@@ -5,33 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mpitasks import farm, task
+from mpitasks.runtime import messages
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
-from mpitasks.runtime.messages import (
-    ABOVE,
-    ANSWER,
-    BACK,
-    BYE,
-    DEADLOCK,
-    DRAIN,
-    GOES_ON,
-    HEARD,
-    JOINS,
-    KEEP,
-    LEAVE,
-    LIMIT,
-    REPORT,
-    STACKS,
-    STAY,
-    STILL,
-    STOP,
-    STUCK,
-    SUBMIT,
-    WAITS,
-    WINDOW,
-    WITHDRAW,
-    WITHDRAWN,
-)
 from mpitasks.runtime.slave import Slave
 from mpitasks.transport import wire
 from mpitasks.transport.local import LocalTransport, local_world
@@ -42,31 +18,9 @@ if TYPE_CHECKING:
     from mpitasks.ids import Rank
     from mpitasks.transport.wire import Packet
 
-NAMES = {
-    WINDOW: "WINDOW",
-    BACK: "BACK",
-    STOP: "STOP",
-    DRAIN: "DRAIN",
-    LEAVE: "LEAVE",
-    REPORT: "REPORT",
-    BYE: "BYE",
-    HEARD: "HEARD",
-    STACKS: "STACKS",
-    LIMIT: "LIMIT",
-    STUCK: "STUCK",
-    STAY: "STAY",
-    ABOVE: "ABOVE",
-    ANSWER: "ANSWER",
-    WITHDRAWN: "WITHDRAWN",
-    DEADLOCK: "DEADLOCK",
-    KEEP: "KEEP",
-    SUBMIT: "SUBMIT",
-    WITHDRAW: "WITHDRAW",
-    WAITS: "WAITS",
-    GOES_ON: "GOES_ON",
-    STILL: "STILL",
-    JOINS: "JOINS",
-}
+KINDS = "WINDOW BACK STOP DRAIN LEAVE REPORT BYE HEARD STACKS LIMIT STUCK STAY"
+OF_CALLS_OF_CALLS = "ABOVE ANSWER WITHDRAWN DEADLOCK KEEP SUBMIT WITHDRAW WAITS GOES_ON STILL JOINS"
+NAMES = {getattr(messages, name): name for name in f"{KINDS} {OF_CALLS_OF_CALLS}".split()}
 
 
 class Clock:
