@@ -56,7 +56,7 @@ class Backlog:
 
     def add(self, call: Call) -> bool:
         """Take a call in. Whether it is the next one now."""
-        self.counted(1)
+        self.counted(call.items)
         if self._pulled and call.id in self._pulled:
             self._pulled.remove(call.id)
             return self.head() is call
@@ -64,7 +64,7 @@ class Backlog:
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
         self.calls.append(call)
-        return self.count == 1
+        return self.count == call.items
 
     def head(self) -> Call | None:
         """The next call: the most costly one, else the oldest."""
@@ -99,7 +99,7 @@ class Backlog:
                 size += call.size
             elif self._pulled:
                 self._gone(call)
-        while calls and len(taken) < most and size < most_bytes:
+        while calls and len(taken) < most and size < most_bytes and not calls[0].is_many:
             call = calls.popleft()
             if call.state == WAITING:
                 taken.append(call)
@@ -107,6 +107,19 @@ class Backlog:
             elif self._pulled:
                 self._gone(call)
         self.counted(-len(taken))
+        return taken
+
+    def take_of_many(self, most: int, together: int, most_bytes: int) -> list[Call]:
+        """As `take`, where the next calls are many: at most so many of these `together` in one."""
+        taken: list[Call] = []
+        count = size = 0
+        while count < most and size < most_bytes and (head := self.head()) is not None and head.is_many:
+            fit = (most_bytes - size) // head.each if head.each else most  # type: ignore[attr-defined]  # it is many
+            call = head.cut(max(1, min(together, most - count, fit)))
+            taken.append(call)
+            count += call.items
+            size += call.size
+        self.counted(-count)
         return taken
 
     def pull(self, calls: Iterable[Call]) -> None:
@@ -123,7 +136,7 @@ class Backlog:
 
     def put_back(self, calls: list[Call]) -> None:
         """Take calls in again, each at its place."""
-        self.counted(len(calls))
+        self.counted(sum(call.items for call in calls))
         if self._pulled:
             came, calls = calls, [call for call in calls if call.id not in self._pulled]
             self._pulled.difference_update(call.id for call in came)
@@ -351,10 +364,11 @@ class Queue:
             if level.count:
                 yield level
 
-    def learn(self, seconds: float) -> None:
-        """Take in how long a call takes."""
+    def learn(self, seconds: float, calls: int = 1) -> None:
+        """Take in how long a call takes; each of so many, in the mean."""
         # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
-        self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)
+        share = 0.2 if calls == 1 else 1 - 0.8**calls
+        self.mean = seconds if self.mean is None else self.mean + share * (seconds - self.mean)
 
 
 Entry = tuple[int, float, float, int, int, Queue]

@@ -197,7 +197,8 @@ def _doing(slave: Slave, now: float) -> Doing:
     if slave.queue is None:
         return Doing(slave.rank, "", (), 0.0, None, tuple(slave.holds))
     queue = slave.queue
-    return Doing(slave.rank, queue.name, tuple(slave.window), now - slave.progress_at, queue.mean, tuple(slave.holds))
+    ids = tuple(CallId(call.id + place) for call in slave.window.values() for place in range(call.items))
+    return Doing(slave.rank, queue.name, ids, now - slave.progress_at, queue.mean, tuple(slave.holds))
 
 
 # ---------------------------------------------------------------- not in turn
