@@ -74,7 +74,14 @@ class Context:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
 
 
-_current: ContextVar[Context | None] = ContextVar("mpitasks_current", default=None)
+class LateContext:
+    """Stands for the context of a call, which is made when somebody asks for it."""
+
+    def __init__(self, make: Callable[[], Context]) -> None:
+        self.make = make
+
+
+_current: ContextVar[Context | LateContext | None] = ContextVar("mpitasks_current", default=None)
 
 
 def current() -> Context:
@@ -87,6 +94,9 @@ def current() -> Context:
     if context is None:
         msg = "current() was called where no call runs: use it inside a task, in the thread that runs the task"
         raise NotRunning(msg)
+    if isinstance(context, LateContext):
+        context = context.make()
+        _current.set(context)  # a thread or callback may take it along, and ask when another call runs
     return context
 
 
@@ -97,18 +107,18 @@ def inside_a_call() -> bool:
 
 def here(task_name: str) -> Context:
     """The context of a plain call of a bound task: inside a call, what that call knows; else that of the master."""
-    outer = _current.get()
-    if outer is None:
+    if not inside_a_call():
         return Context(task_name)
+    outer = current()
     return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
 
 
-def enter(context: Context) -> Token[Context | None]:
+def enter(context: Context | LateContext) -> Token[Context | LateContext | None]:
     """From now on, `current()` gives this context here. Give what this returns to `leave`."""
     return _current.set(context)
 
 
-def leave(token: Token[Context | None]) -> None:
+def leave(token: Token[Context | LateContext | None]) -> None:
     """The call has ended."""
     _current.reset(token)
 

@@ -15,6 +15,7 @@ from .context import Context, here, late
 from .core.calls import PLAIN
 from .farm import Farm, is_late, running
 from .futures import Future, Futures
+from .many import Calls, submit_all
 from .options import (
     CallOptions,
     Chunks,
@@ -105,7 +106,10 @@ class Task(Generic[P, R_co]):
             *iterables: One for each parameter; the shortest ends it.
             chunksize: Calls that travel together; "auto" lets the farm find out.
         """
-        return self.starmap(zip(*iterables, strict=False), chunksize=chunksize)
+        farm = running(self.name, "map()")
+        if len(iterables) == 1:
+            return self._submit_all(farm, iterables[0], chunksize, tuples=False)
+        return self._submit_all(farm, zip(*iterables, strict=False), chunksize, tuples=True)
 
     @overload
     def starmap(
@@ -115,8 +119,26 @@ class Task(Generic[P, R_co]):
     def starmap(self: Task[..., T], iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[T]: ...
     def starmap(self, iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[Any]:
         """One call for each item, which holds all its arguments."""
-        farm, chunked = running(self.name, "map()"), self._in_chunks(chunksize)
-        return Futures([chunked._submit(farm, _arguments(args), {}) for args in iterable])
+        return self._submit_all(running(self.name, "map()"), map(_arguments, iterable), chunksize, tuples=True)
+
+    def _submit_all(self, farm: Farm, items: Iterable[Any], chunksize: Chunks, *, tuples: bool) -> Futures[Any]:
+        """One call for each item: all its arguments in a tuple, or the only one."""
+        chunked = self._in_chunks(chunksize)
+        if self._identify is not None or not farm.takes_many(chunked._plan):
+            return Futures([chunked._submit(farm, item if tuples else (item,), {}) for item in items])
+        return submit_all(chunked._calls(farm), items, tuples=tuples)
+
+    def _calls(self, farm: Farm) -> Calls:
+        """What submits many calls of this task."""
+        return Calls(farm, self._plan, lambda args: self._submit(farm, args, {}), self._takes)
+
+    def _takes(self, count: int) -> bool:
+        """Whether a call may have so many arguments."""
+        try:
+            self._check(*[None] * count)
+        except TypeError:
+            return False
+        return True
 
     @overload
     def imap(

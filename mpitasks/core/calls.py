@@ -176,6 +176,10 @@ class Call:
         """The first of these, taken out of them."""
         return self
 
+    def inside(self) -> Sequence[Call]:
+        """Of those that this stands for, the ones that are known by themselves too."""
+        return ()
+
     def singles(self) -> list[Call]:
         """All of these, as calls of their own."""
         return [self]

@@ -32,7 +32,7 @@ from typing_extensions import override
 
 from .. import registry
 from ..core import why
-from ..core.calls import ENDED, SENT, Call, Provided
+from ..core.calls import ENDED, PLAIN, SENT, Call, Provided
 from ..core.scheduler import Order, Rules, Scheduler, Send
 from ..errors import FarmBroken, JournalError, NotRunning, TaskCrashed, farm_ended
 from ..futures import Future
@@ -49,6 +49,7 @@ from . import logs
 from .alarm import Limit
 from .arguments import Encoder
 from .backoff import Backoff
+from .batches import Batch, Batches, ItemFuture, Items
 from .children import Child, Children
 from .drive import Drive, never
 from .functions import Functions
@@ -65,6 +66,7 @@ from .messages import (
     HEARD,
     LEAVE,
     LIMIT,
+    MANY,
     REPORT,
     RETURNED,
     STACKS,
@@ -76,6 +78,7 @@ from .messages import (
     Outcome,
     Record,
     SentCall,
+    SentMany,
     Submission,
     Target,
 )
@@ -194,7 +197,7 @@ class Master:
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
         self._discarded: deque[Future[Any]] = deque()
         """Calls that a finalizer gave up while this thread held the lock."""
-        self._announcements: deque[Future[Any]] = deque()
+        self._announcements: deque[Future[Any] | Batch] = deque()
         self._records: deque[Record] = deque()
         self._telling: set[object] = set()
         """One for each thread that runs code of the user now."""
@@ -207,6 +210,7 @@ class Master:
         """What calls have returned, if that is to be kept."""
         self._sharing: Sharing[_Call] = Sharing()
         self._children = Children(self, self, self._scheduler)
+        self._batches = Batches(self, self)
         self._present = [Rank(rank) for rank in range(1, transport.size)]
         for rank in self._present:
             self._scheduler.slave_joined(rank)
@@ -285,6 +289,32 @@ class Master:
                 call.payload = wire.snapshot(payload)
         if leaving:
             self.wait(lambda: not self._is_sending(), threading.Event, None)
+
+    def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
+        """Take many calls at once; None: they can't be taken but one by one.
+
+        Args:
+            plan: How they are to be run.
+            items: The arguments: one for each call.
+            tuples: Whether an item is all arguments of a call, or the only one.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
+        batch = self._batches.take(plan, items, tuples=tuples)
+        if self._announcements:
+            self.announce()
+        if self.interrupts.pending:
+            self.interrupts.check()
+        return batch
+
+    def takes_many(self, plan: Plan) -> bool:
+        """Whether many calls of that plan may be taken at once: nothing has to be looked after for each by itself."""
+        return self._book is None and not self.isolates and not self._losses.nobody_left and self._batches.suit(plan)
+
+    def new_call(self, call_id: CallId, plan: Plan, payload: wire.Payload, future: Future[Any]) -> _Call:
+        """One of many, which goes its own way."""
+        return _Call(call_id, plan, PLAIN, payload, future)
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
@@ -657,7 +687,7 @@ class Master:
         if self._scheduler.has_idle:
             self._decide(now)
             return
-        self._unlooked += 1
+        self._unlooked += call.items
         if self._unlooked >= SUBMITS_A_LOOK:
             self._unlooked = 0
             self._drive.stepped_at = now
@@ -721,6 +751,9 @@ class Master:
 
     def _give_up(self, call: _Call) -> bool:
         """Take a call from the scheduler, if it has not been sent."""
+        batch = call.future.batch if isinstance(call.future, ItemFuture) else None
+        if batch is not None and (in_time := batch.give_up(cast("ItemFuture", call.future))) is not None:
+            return in_time
         if not self._sharing.is_follower(call):
             return self._scheduler.cancelled(call)
         self._scheduler.refused(call)
@@ -778,6 +811,8 @@ class Master:
         message = wire.unpack(arrival.packet)
         if message[0] == REPORT:
             self._take_report(arrival.source, message, now)
+        elif message[0] == MANY:
+            self._batches.take_in(arrival.source, message[1:], now)
         elif message[0] == BYE:
             self._present.remove(arrival.source)
         elif message[0] == HEARD:
@@ -862,13 +897,20 @@ class Master:
 
     def _end_lost(self, call: _Call) -> None:
         """A call fails, because its slave has died."""
+        if call.is_many:
+            for one in call.singles():
+                one.state = ENDED
+                self._end_lost(_ours(one))
+            return
         error = self._losses.error(call, call.plan.name)
         self._finish(call, encode_failure(error, f"it was sent {times(call.attempt)}"), returned=False)
 
     def _hear(self, source: Rank, call_id: CallId) -> None:
         """That call knows that it should stop. One that was given up may run again elsewhere, and knows nothing there."""
         for rank, call in self._scheduler.sent():
-            if call.id == call_id and rank == source:
+            if isinstance(call, Items) and rank == source and call.has(call_id):
+                call.batch.early.add(call_id)
+            elif call.id == call_id and rank == source:
                 _ours(call).is_early = True
 
     def _leave_behind(self, stuck: Stuck, now: float) -> None:
@@ -950,8 +992,11 @@ class Master:
             follower.future._lent = True
             self._finish(follower, payload, returned=returned)
 
-    def _lose(self, call: _Call, why: BaseException) -> None:
+    def _lose(self, call: Call, why: BaseException) -> None:
         """No outcome of this call will come any more."""
+        if isinstance(call, Items):
+            call.batch.lost(call, why)
+            return
         future = call.future
         if not future.done():
             future._exception = farm_ended(why)
@@ -984,8 +1029,11 @@ class Master:
         for follower in self._followers(call):
             self._end_because(follower, other)
 
-    def _cancelled(self, call: _Call) -> None:
+    def _cancelled(self, call: Call) -> None:
         """A call was cancelled, and with it what waited for it."""
+        if isinstance(call, Items):
+            call.batch.cancelled(call)
+            return
         if call.future.done():  # it ended with a broken farm, before the run was abandoned
             return
         if call.future._end(CANCELLED_AND_NOTIFIED):
@@ -1000,7 +1048,7 @@ class Master:
         for call in [*self._later.take_all(), *self._scheduler.waiting()]:
             if self._scheduler.cancelled(call):
                 self._cancelled(_ours(call))
-        for _, call in self._scheduler.sent():
+        for call in [one for _, call in self._scheduler.sent() for one in (call, *call.inside())]:
             for ended, _ in self._scheduler.call_failed(call):
                 self._cancelled(_ours(ended))
         return before - self._scheduler.unfinished
@@ -1030,12 +1078,17 @@ class Master:
             self._send(order.rank, (BACK,))
 
     def _send_window(self, order: Send) -> None:
-        calls: list[SentCall] = []
+        calls: list[SentCall | SentMany] = []
         unwanted: list[CallId] = []
         numbers: set[int] = set()
         needed = order.calls[0].resource  # the same for all
         resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
         for call in cast("list[_Call]", order.calls):
+            if isinstance(call, Items):
+                many, stopped = call.batch.sent(call, order.rank)
+                calls.append(many)
+                unwanted += stopped
+                continue
             future = call.future
             future._state = RUNNING
             future.rank, future.attempts = order.rank, call.attempt

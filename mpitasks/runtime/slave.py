@@ -32,6 +32,7 @@ from .alarm import Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
 from .drive import never
+from .loop import Loop
 from .messages import (
     ABOVE,
     BACK,
@@ -51,6 +52,7 @@ from .messages import (
     Outcome,
     Record,
     SentCall,
+    SentMany,
 )
 from .nested import NestedFarm
 from .runner import Ran, Runner
@@ -59,6 +61,9 @@ TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
 MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
+
+A_CALL = 9
+"""Fields of one call that was sent; many as one have a further one."""
 
 LONGEST_BYE = 2.0
 """Seconds that the last word may take to leave."""
@@ -100,7 +105,7 @@ class Slave:
         self._leave = leave
         """Ends this process in order, in the main thread; None: it can't be ended by itself."""
         self.wire: Any = threading.RLock()  # by one thread once, but for those that hold it to send two things as one
-        self._inbox: deque[SentCall] = deque()
+        self._inbox: deque[SentCall | SentMany] = deque()
         self._outbox: deque[Outcome] = deque()
         self._sent_at = 0.0
         self._stopped: set[CallId] = set()
@@ -109,6 +114,7 @@ class Slave:
         self._nested = self._new_farm(transport.size - 1)
         self._runner, self._isolation = self._new_runners(host)
         self._keeper = self._runner.keeper
+        self._loop = Loop(self, self._runner)
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
         """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
@@ -126,7 +132,7 @@ class Slave:
         here = Runner(
             self.rank,
             host=host,
-            is_stopped=self._is_stopped,
+            is_stopped=self.is_stopped,
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
             farm=self._nested,
@@ -215,9 +221,10 @@ class Slave:
             else:
                 self._inbox.extend(message[3])
         elif kind == STOP:
-            self._stopped.add(message[1])
+            self._stopped.update(message[1:2] if len(message) == 2 else range(message[1], message[1] + message[2]))  # noqa: PLR2004  the latter: of many
         elif kind in (BACK, DRAIN):
             self._draining = self._draining or kind == DRAIN
+            self._loop.split()
             self._send_report([], self.unbegun())
         elif kind in (LEAVE, STAY):
             self._leaving, self.is_to_stay = True, kind == STAY
@@ -341,12 +348,26 @@ class Slave:
             if self._begun == seen:
                 while self.receive():
                     pass
+                if self._loop.is_running:
+                    self._let_others_go_on()
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
                 self._watch()
                 if not self._nested.waits:
                     self._nested.announce_aside()
             seen = self._begun
+
+    def _let_others_go_on(self) -> None:
+        """One of many takes long, or all do: nothing is to wait for that."""
+        with self.wire:
+            self._loop.split()
+            unbegun = self.unbegun()
+            if unbegun:
+                self._send_report([], unbegun)
+
+    def stand_alone(self) -> None:
+        """The call that runs must be known to the master: it submits others, or waits for some."""
+        self._loop.split(alone=True)
 
     def _watch(self) -> None:
         """Look whether a call goes on although its time is up."""
@@ -387,6 +408,9 @@ class Slave:
             return
         self._begun += 1
         outcome = self._run(call)
+        if outcome is None:  # many, told by themselves
+            self._go_on()
+            return
         if not isinstance(outcome[3], bytes) and isinstance(outcome[3], Future):
             self.tell(self._nested.joins(outcome))
             output.flush()
@@ -398,26 +422,37 @@ class Slave:
         if not isinstance(outcome[3], bytes):
             self.finish_sending()
         elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
-            if perf_counter() >= self._keeper.due:
-                self._keeper.release_idle()
-            self._report()
-            if self._inbox:
-                self.receive()
-            else:
-                output.flush()
+            self._go_on()
 
-    def _run(self, call: SentCall) -> Ran:
+    def _go_on(self) -> None:
+        """Send outcomes, and do what must be done now and then."""
+        if perf_counter() >= self._keeper.due:
+            self._keeper.release_idle()
+        self._report()
+        if self._inbox:
+            self.receive()
+        else:
+            output.flush()
+
+    def _run(self, call: SentCall | SentMany) -> Ran | None:
+        """Run one call, here or in a child; or many. None: there is nothing to tell, but what was told."""
+        if len(call) == A_CALL:
+            outcome: Ran | None = self._run_one(cast("SentCall", call))
+        else:
+            outcome = self._loop.run(cast("SentMany", call))
+        if outcome is None:
+            return None
+        if self._stopped:
+            self._stopped.discard(outcome[0])
+        return self._own_seconds(outcome) if self._above else outcome
+
+    def _run_one(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""
         resource, terms = call[7:]
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)
-        outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
-        if self._stopped:
-            self._stopped.discard(call[0])
-        if self._above:
-            return self._own_seconds(outcome)
-        return outcome
+        return self._run_elsewhere(call) if is_isolated else self._runner.run(call)
 
     def _run_elsewhere(self, call: SentCall) -> Ran:
         """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
@@ -454,7 +489,7 @@ class Slave:
         elif self._keeper.held:
             self._keeper.release_unused()
 
-    def _is_stopped(self, call_id: CallId) -> bool:
+    def is_stopped(self, call_id: CallId) -> bool:
         """As `_is_unwanted`, asked by the call itself."""
         if not self._is_unwanted(call_id):
             return False
