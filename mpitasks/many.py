@@ -112,10 +112,7 @@ class ManyFutures(Futures[T_co]):
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
-        cancelled = [
-            all([future.cancel() for future in part]) if isinstance(part, Sequence) else part.cancel()  # all of them first
-            for part in self._parts
-        ]
+        cancelled = [part.cancel() if not isinstance(part, Sequence) else _cancel_all(part) for part in self._parts]
         return all(cancelled)
 
     def __repr__(self) -> str:
@@ -145,6 +142,11 @@ class ManyFutures(Futures[T_co]):
 
 def _count(part: Part) -> int:
     return len(part) if isinstance(part, Sequence) else part.count
+
+
+def _cancel_all(futures: Iterable[Future[Any]]) -> bool:
+    cancelled = [future.cancel() for future in futures]
+    return all(cancelled)
 
 
 def _ended(part: Part) -> int:
@@ -177,6 +179,8 @@ class Calls:
         self, farm: Farm, plan: Plan, one: Callable[[tuple[Any, ...]], Future[Any]], fits: Callable[[int], bool]
     ) -> None:
         self.farm = farm
+        self.first = max(1, plan.chunk)
+        """Of these, the first block: what had better begin at once, or is to travel together."""
         self._plan = plan
         self._one = one
         self._fits = fits
@@ -198,25 +202,27 @@ def submit_all(calls: Calls, iterable: Iterable[Any], *, tuples: bool) -> Future
         iterable: What to draw from.
         tuples: Whether an item is all arguments of a call, or the only one.
     """
-    parts: list[Part] = []
-    for items in drawn(iter(iterable)):
-        parts.append(calls.submit(items, tuples=tuples))
-    return ManyFutures(calls.farm, parts)
+    blocks = drawn(iter(iterable), calls.first)
+    return ManyFutures(calls.farm, [calls.submit(items, tuples=tuples) for items in blocks])
 
 
-def drawn(iterator: Iterator[Any], most: int = MOST_TOGETHER) -> Iterator[list[Any]]:
-    """Blocks of what comes: larger ones where it comes fast. What was drawn before an error is given before that."""
-    size = 1
+def drawn(iterator: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Blocks of what comes, first of that size, and larger ones where it comes fast.
+
+    What was drawn before an error is given before that.
+    """
+    most = max(size, MOST_TOGETHER)
     while True:
-        began, items, error = perf_counter(), [], None
+        began, error = perf_counter(), None
+        items: list[Any] = []
         try:
-            items.extend(islice(iterator, min(size, most)))
+            items.extend(islice(iterator, size))
         except BaseException as raised:  # noqa: BLE001  the iterator is the user's
             error = raised
         if items:
             yield items
         if error is not None:
             raise error
-        if len(items) < min(size, most):
+        if len(items) < size:
             return
         size = min(2 * size, most) if perf_counter() - began < DRAWN_WITHIN else max(1, size // 2)

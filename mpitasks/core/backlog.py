@@ -99,7 +99,7 @@ class Backlog:
                 size += call.size
             elif self._pulled:
                 self._gone(call)
-        while calls and len(taken) < most and size < most_bytes and not calls[0].is_many:
+        while calls and len(taken) < most and size < most_bytes:
             call = calls.popleft()
             if call.state == WAITING:
                 taken.append(call)
@@ -109,18 +109,26 @@ class Backlog:
         self.counted(-len(taken))
         return taken
 
-    def take_of_many(self, most: int, together: int, most_bytes: int) -> list[Call]:
-        """As `take`, where the next calls are many: at most so many of these `together` in one."""
+    def take_with_many(self, most: int, together: int, most_bytes: int) -> list[Call]:
+        """As `take`, where some stand for many: at most so many of these `together` in one."""
         taken: list[Call] = []
         count = size = 0
-        while count < most and size < most_bytes and (head := self.head()) is not None and head.is_many:
-            fit = (most_bytes - size) // head.each if head.each else most  # type: ignore[attr-defined]  # it is many
-            call = head.cut(max(1, min(together, most - count, fit)))
+        while count < most and size < most_bytes and (head := self.head()) is not None:
+            fit = most if not head.size else max(1, (most_bytes - size) * head.items // head.size)
+            call = self._cut(head, min(together, most - count, fit))
             taken.append(call)
             count += call.items
             size += call.size
         self.counted(-count)
         return taken
+
+    def _cut(self, head: Call, most: int) -> Call:
+        """Take the next call out, or the first of many."""
+        if head.is_many:
+            return head.cut(most)  # it ends, and so goes, when nothing is left of it
+        if self._costly:
+            return heappop(self._costly)[2]
+        return self.calls.popleft()
 
     def pull(self, calls: Iterable[Call]) -> None:
         """These calls go out of their turn; they wait no longer."""

@@ -1008,8 +1008,8 @@ class Scheduler:
     def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
         """Put the next calls of that backlog into the window of that slave."""
         window, head = slave.window, backlog.head()
-        if head is not None and head.is_many:
-            calls = self._take_of_many(slave, queue, backlog)
+        if self._has_many:
+            calls = self._take_with_many(slave, queue, backlog)
         else:
             if head is not None and head.chunk:
                 most = head.chunk - len(window)
@@ -1027,14 +1027,13 @@ class Scheduler:
             window[call.id] = call
         return calls
 
-    def _take_of_many(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
-        """The same, where items of a map are next: two times half a window, so that one is under way while one is run."""
+    def _take_with_many(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
+        """The same, where some stand for many: two times half a window, so that one is under way while one is run."""
         head, size = backlog.head(), self._window_size(queue, backlog)
-        most = size - slave.load
         if head is not None and head.chunk:
-            return backlog.take_of_many(max(1, most), size, self._rules.most_bytes)
-        most = max(1, min(most, self._even(queue)))
-        return backlog.take_of_many(most, max(1, size // 2), self._rules.most_bytes)
+            return backlog.take_with_many(max(1, size - slave.load), size, self._rules.most_bytes)
+        most = max(1, min(size - slave.load, self._even(queue)))
+        return backlog.take_with_many(most, max(1, size // 2), self._rules.most_bytes)
 
     def _send(self, slave: Slave, calls: list[Call], reason: str, lent_from: str) -> Send:
         """A window leaves, for that reason."""

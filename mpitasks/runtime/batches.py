@@ -15,9 +15,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, NamedTuple, Protocol, cast
 
 from typing_extensions import override
@@ -57,7 +57,7 @@ class _Host(Protocol):
     isolates: bool
     left: int
     _lock: Any  # threading.RLock, of which typeshed makes a function
-    _ids: Iterator[int]
+    _ids: count[int]
     _scheduler: Scheduler
     _closing: bool
     _draining: bool
@@ -97,7 +97,7 @@ class _Ended(NamedTuple):
     """Some that have ended alike."""
 
     first: int
-    count: int
+    width: int
     values: list[Any]
     """None where a value is in `encoded`. Empty: they have not returned."""
     encoded: dict[int, bytes]
@@ -217,7 +217,7 @@ class Batch:
         future, ended = self._futures.get(place), self._ended_at(place)
         if future is not None or ended is None or not ended.values or not _decode(ended):
             return [self.future(place).result()]
-        most = ended.first + ended.count
+        most = ended.first + ended.width
         with self._host._lock:
             stop = min((other for other in self._futures if place < other < most), default=most)
         return ended.values[place - ended.first : stop - ended.first]
@@ -228,7 +228,7 @@ class Batch:
             return None
         values: list[Any] = [None] * self.count
         for ended in self._ended:
-            values[ended.first : ended.first + ended.count] = ended.values
+            values[ended.first : ended.first + ended.width] = ended.values
         for place, future in list(self._futures.items()):
             if future.exception() is not None:
                 return None
@@ -269,10 +269,7 @@ class Batch:
         """One becomes a call of its own."""
         call = self._inside.pop(place, None)
         item = self.items[place]
-        if self.shape == EACH_PICKLED:
-            payload = item
-        else:
-            payload = wire.encode(((item,) if self.shape == ONE_ARGUMENT else item, {}))
+        payload = item if self.shape == EACH_PICKLED else wire.encode(((item,) if self.shape == ONE_ARGUMENT else item, {}))
         if call is None:
             future = self._futures[place] = ItemFuture(self._farm, self, place)
             future._retrieved = self.is_forgiven
@@ -344,7 +341,7 @@ class Batch:
             failure, payload = failures.get(place) or (None, encoded.get(place) or wire.encode(values[place]))
             self._one_is_told(start + place, part, failure, payload, now)
 
-    def _one_is_told(self, place: int, part: Items, failure: Failure | None, payload: wire.Payload, now: float) -> None:  # noqa: PLR0913, PLR0917  an outcome
+    def _one_is_told(self, place: int, part: Items, failure: Failure | None, payload: wire.Payload, now: float) -> None:
         """One has ended that somebody waits for, or that has failed."""
         call = self.leave(place)
         call.state, call.attempt = ENDED, part.attempt
@@ -392,9 +389,9 @@ class Batch:
             self._ended_together(_Ended(begin - self.first, end - begin, [], {}, None, error))
 
     def _ended_together(self, ended: _Ended) -> None:
-        if ended.count:
+        if ended.width:
             insort(self._ended, ended, key=_first)
-            self._has_ended(ended.first, ended.count)
+            self._has_ended(ended.first, ended.width)
 
     def one_ended(self, future: ItemFuture, *, returned: bool) -> None:
         """One with a future of its own has ended."""
@@ -417,7 +414,7 @@ class Batch:
         """Those that have ended with that one."""
         at = bisect_right(self._ended, place, key=_first) - 1
         found = self._ended[at] if at >= 0 else None
-        return found if found is not None and place < found.first + found.count else None
+        return found if found is not None and place < found.first + found.width else None
 
 
 def _first(ended: _Ended) -> int:

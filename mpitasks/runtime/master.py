@@ -992,7 +992,7 @@ class Master:
             follower.future._lent = True
             self._finish(follower, payload, returned=returned)
 
-    def _lose(self, call: Call, why: BaseException) -> None:
+    def _lose(self, call: _Call, why: BaseException) -> None:
         """No outcome of this call will come any more."""
         if isinstance(call, Items):
             call.batch.lost(call, why)
@@ -1029,7 +1029,7 @@ class Master:
         for follower in self._followers(call):
             self._end_because(follower, other)
 
-    def _cancelled(self, call: Call) -> None:
+    def _cancelled(self, call: _Call) -> None:
         """A call was cancelled, and with it what waited for it."""
         if isinstance(call, Items):
             call.batch.cancelled(call)
@@ -1048,9 +1048,10 @@ class Master:
         for call in [*self._later.take_all(), *self._scheduler.waiting()]:
             if self._scheduler.cancelled(call):
                 self._cancelled(_ours(call))
-        for call in [one for _, call in self._scheduler.sent() for one in (call, *call.inside())]:
-            for ended, _ in self._scheduler.call_failed(call):
-                self._cancelled(_ours(ended))
+        for _, sent in self._scheduler.sent():
+            for call in (sent, *sent.inside()):
+                for ended, _ in self._scheduler.call_failed(call):
+                    self._cancelled(_ours(ended))
         return before - self._scheduler.unfinished
 
     def _let_go(self, call: _Call) -> None:

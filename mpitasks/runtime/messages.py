@@ -67,9 +67,9 @@ SentMany = tuple[CallId, str, Target, int, None, Sequence[Any], tuple[()], None,
 itself are numbers, short texts and None: reading them runs no user code."""
 
 OutcomesOfMany = tuple[CallId, int, int, float, Sequence[Any], dict[int, bytes], dict[int, tuple[Failure, Payload]], bool]
-"""Id of the first; how many have ended; 1 if the next runs, as a call of its own from now on; seconds that the former took; their
-values, as far as they are numbers, short texts and None; other values by place; how some failed, by place; whether it is better
-to send others like these one by one. What is neither ended nor runs was not begun, and goes back."""
+"""Id of the first; how many have ended; 1 if the next runs, as a call of its own from now on; seconds that the former took;
+their values, as far as they are numbers, short texts and None; other values by place; how some failed, by place; whether others
+like these had better be sent one by one. What has neither ended nor runs was not begun, and goes back."""
 
 Outcome = tuple[CallId, Failure | None, float | None, Payload]
 """Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception."""

@@ -221,7 +221,8 @@ class Slave:
             else:
                 self._inbox.extend(message[3])
         elif kind == STOP:
-            self._stopped.update(message[1:2] if len(message) == 2 else range(message[1], message[1] + message[2]))  # noqa: PLR2004  the latter: of many
+            first, count = message[1], (*message, 1)[2]
+            self._stopped.update(map(CallId, range(first, first + count)))
         elif kind in (BACK, DRAIN):
             self._draining = self._draining or kind == DRAIN
             self._loop.split()
