@@ -57,6 +57,7 @@ class Many(Call):
         if self._dropped:
             count = next((gap for gap in range(count) if CallId(self.id + gap) in self._dropped), count)
         taken = self.single(self.id) if count == 1 else self.part(self.id, count)
+        taken.state = self.state
         self._begin_at(CallId(self.id + count), self.items - count)
         return taken
 

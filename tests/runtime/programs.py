@@ -253,6 +253,19 @@ def some_times(strategy: st.SearchStrategy[Nest], one_in: int) -> st.SearchStrat
     return st.integers(1, one_in).flatmap(lambda number: strategy if number == one_in else st.none())
 
 
+def plain_calls() -> st.SearchStrategy[Call]:
+    """Those of which many travel as one."""
+    return st.builds(
+        _call,
+        st.sampled_from([*[NO_FLAW] * 6, Flaw(ALWAYS), Flaw(1, OSError), Flaw(1, asks=True)]),
+        task=st.sampled_from([TaskKind(limit) for limit in LIMITS]),
+        seconds=st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.001, 0.02]),
+        priority=st.sampled_from([0, 0, 0, 1, -1]),
+        kills=KILLS,
+        nest=st.deferred(lambda: some_times(NESTS, 8)),
+    )
+
+
 MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
 NO_NEST: st.SearchStrategy[Nest | None] = st.none()
 AGAIN = st.builds(Again, WHICH)
@@ -281,6 +294,13 @@ STEPS = st.one_of(
         REGRETS,
     ),
     st.builds(Map, calls(TIGHT, nest=NESTS), st.integers(2, 5)),
+    *[
+        st.builds(
+            *(Map, plain_calls(), st.integers(2, 60), st.sampled_from(["auto", "auto", 4, 20])),
+            *(st.sampled_from([-1, -1, 0, 5, 12, 40]), REGRETS),
+        )
+    ]
+    * 2,
     st.builds(Stream, calls(kinds(), NONE_BACK), st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 9)),
     st.builds(
         Pool,
