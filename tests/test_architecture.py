@@ -121,6 +121,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
     "runtime.children": FOR_RUNTIME - {"runtime.children"} | {"farm"},
+    "runtime.submissions": FOR_RUNTIME - {"runtime.submissions"} | {"farm"},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
     "runtime.slave": FOR_RUNTIME - {"runtime.slave"} | {"isolation.handle"},
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},
@@ -243,11 +244,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "walltime",
     },
     # The core without MPI.
-    "simulator": {
-        *("simulator.builtin", "simulator.farm", "simulator.report", "simulator.saturation", "simulator.simulation"),
-        "simulator.workload",
-    },
-    "simulator.saturation": {"simulator.farm", "simulator.simulation", "simulator.workload"},
+    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
@@ -263,8 +260,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
     "simulator.command": {
         "command_line",
-        *("core.prices", "simulator.builtin", "simulator.farm", "simulator.gantt", "simulator.report"),
-        "simulator.simulation",
+        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
         "simulator.workload",
     },
 }
