@@ -302,7 +302,8 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         _watched(master, asked.stall),
     ):
         try:
-            master.isolates = asked.isolate
+            if asked.isolate:
+                master.isolate()
             _open_journal(master, asked.journal)
             value = profiles.call_main(_call_main, main, args)
             master.finish()

@@ -121,6 +121,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     **{name: FOR_RUNTIME - {name} for name in RUNTIME},
     "runtime.children": FOR_RUNTIME - {"runtime.children"} | {"farm"},
+    "runtime.submissions": FOR_RUNTIME - {"runtime.submissions"} | {"farm"},
     "runtime.inline": FOR_RUNTIME - {"runtime.inline"} | {"transport.local"},
     "runtime.slave": FOR_RUNTIME - {"runtime.slave"} | {"isolation.handle"},
     "runtime.profiled": FOR_RUNTIME - {"runtime.profiled"} | {"profiles"},

@@ -56,11 +56,11 @@ from .messages import (
 MOST_PLANS = 256
 
 
-class Child(Future[Any]):
+class SlavesChild(Future[Any]):
     """The outcome of a call that a call has submitted: told to the slave that wants it as soon as it is there."""
 
     def __init__(
-        self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[Child, Call | None, str], None]
+        self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[SlavesChild, Call | None, str], None]
     ) -> None:
         super().__init__(farm, task_name)
         self.number = number
@@ -81,7 +81,7 @@ class _Host(Protocol):
     """What is needed of the master."""
 
     def submit_child(
-        self, plan: Plan, resource: Hashable, submission: Submission, child: Child, parent: Call | None
+        self, child: SlavesChild, plan: Plan, resource: Hashable, *, submission: Submission, parent: Call | None
     ) -> Call: ...
     def future_of(self, call: Call) -> Future[Any]: ...
     def withdraw_child(self, call: Call) -> bool: ...
@@ -94,7 +94,7 @@ class _Home:
     """What one slave has submitted."""
 
     def __init__(self) -> None:
-        self.children: dict[int, Child] = {}
+        self.children: dict[int, SlavesChild] = {}
         """By number; those that have ended too, even at once, until the slave is known to have seen the answer."""
         self.answered: deque[int] = deque()
         self.answers = 0
@@ -120,9 +120,9 @@ class Children:
         """Of each call, those that have not ended."""
         self._parents: dict[CallId, CallId] = {}
         self._plans: dict[bytes, Plan] = {}
-        self._joining: dict[Child, list[Call]] = {}
+        self._joining: dict[SlavesChild, list[Call]] = {}
         """The calls that are to end as this one."""
-        self._ended: deque[Child] = deque()
+        self._ended: deque[SlavesChild] = deque()
         """Those of them that have, to be passed on: one after the other, since a chain may be long."""
 
     def take_in(self, rank: Rank, message: tuple[Any, ...], now: float) -> None:
@@ -174,12 +174,12 @@ class Children:
         number, parent_id, pickled, resource, *_, seen = submission
         home.seen(seen)
         self._scheduler.answered(rank)  # whatever it waits for, this is new
-        child = home.children[number] = Child(self._farm, "?", number, rank, self._tell)
+        child = home.children[number] = SlavesChild(self._farm, "?", number, rank, self._tell)
         parent = self._scheduler.call_on(rank, parent_id)
         try:
             plan = self._plan(pickled)
             child.task_name = plan.name
-            call = self._host.submit_child(plan, _resource(resource), submission, child, parent)
+            call = self._host.submit_child(child, plan, _resource(resource), submission=submission, parent=parent)
         except Exception as error:  # noqa: BLE001  what unpickling an id raises too, and comparing it; as `delay` would in main
             if child._call is not None:
                 self._scheduler.refused(child._call)
@@ -190,7 +190,7 @@ class Children:
             self._children.setdefault(parent.id, {})[call.id] = call
             self._parents[call.id] = parent.id
 
-    def child_of(self, rank: Rank, number: int) -> Child:
+    def child_of(self, rank: Rank, number: int) -> SlavesChild:
         """The outcome of the call that this slave knows by that number.
 
         Raises:
@@ -237,7 +237,7 @@ class Children:
 
     # ---------------------------------------------------------------- how calls end
 
-    def _tell(self, child: Child, call: Call | None, state: str) -> None:
+    def _tell(self, child: SlavesChild, call: Call | None, state: str) -> None:
         """A child has ended: let its slave know, and those calls that are to end as it did."""
         home = self._home(child.home)
         home.answers += 1
@@ -281,7 +281,7 @@ class Children:
             self._scheduler.joined(call, other)
             self._joining.setdefault(child, []).append(call)
 
-    def _end_as(self, call: Call, child: Child) -> None:
+    def _end_as(self, call: Call, child: SlavesChild) -> None:
         """A call ends as that one has."""
         if self._host.future_of(call).done():
             return
@@ -294,14 +294,14 @@ class Children:
             self._host.end_joined(call, how, cast("wire.Payload", payload))
 
 
-def _answer(child: Child, state: str) -> Answer:
+def _answer(child: SlavesChild, state: str) -> Answer:
     """How a call has ended, as it travels."""
     told = child.rank, child.attempts
     if state == CANCELLED_AND_NOTIFIED:
         return child.number, CANCELLED, b"", *told
     if child._because is not None:
         root = child._root or child._because
-        number = root.number if isinstance(root, Child) and root.home == child.home else 0
+        number = root.number if isinstance(root, SlavesChild) and root.home == child.home else 0
         return child.number, NEVER_RAN, (number, root.task_name, _failure_of(root)), *told
     if child._failed or child._exception is not None:
         return child.number, FAILED, _failure_of(child), *told

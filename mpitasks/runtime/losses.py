@@ -9,6 +9,8 @@ from ..core.scheduler import Lost
 from ..errors import SlaveLost
 from ..ids import CallId
 from ..transport.base import Death
+from ..transport.failures import encode_failure
+from ..transport.wire import Payload
 from .stacks import Place
 
 
@@ -67,6 +69,10 @@ class Losses:
             had = f", {times(len(deaths))} with it: {'; '.join(deaths)}" if deaths else ""
             return SlaveLost(f"{what}: no slave is left to run it; the last to die was {self._last}{had}")
         return SlaveLost(f"{what}: the slave that had it died, {times(len(deaths or ()))}: {self._why(deaths or [])}")
+
+    def failure(self, call: Call, name: str) -> Payload:
+        """The same, as it travels."""
+        return encode_failure(self.error(call, name), f"it was sent {times(call.attempt)}")
 
     def _why(self, deaths: list[str]) -> str:
         listed = "; ".join(deaths)

@@ -60,3 +60,19 @@ class Pump:
         else:
             sleep = min(1e-3 * (self._turns - NAPPING_TURNS + 1), LONGEST_SLEEP)
             self._handle = self._loop.call_later(sleep, self._turn)
+
+
+class Pumps:
+    """One pump for each loop that waits."""
+
+    def __init__(self, master: _Driven) -> None:
+        self._master = master
+        self._pumps: dict[asyncio.AbstractEventLoop, Pump] = {}
+
+    def start(self) -> None:
+        """Somebody waits in the loop of this thread."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._pumps:
+            self._pumps = {known: pump for known, pump in self._pumps.items() if not known.is_closed()}
+            self._pumps[loop] = Pump(loop, self._master)
+        self._pumps[loop].start()

@@ -44,9 +44,9 @@ class Play(Bodies):
         """Keep how calls end that calls submit, whether their slaves hear of it or not."""
         submit = self.master.submit_child
 
-        def noting(plan: Any, resource: Any, submission: Any, child: Any, parent: Any) -> Any:
+        def noting(child: Any, *args: Any, **kwargs: Any) -> Any:
             self.seen.answers[int(child.home), child.number] = child
-            return submit(plan, resource, submission, child, parent)
+            return submit(child, *args, **kwargs)
 
         self.master.submit_child = noting  # type: ignore[method-assign]  # nothing hands out these futures
 
@@ -85,7 +85,7 @@ class Play(Bodies):
         scheduler = self.master._scheduler
         dead = self.left | {actor.rank for actor in self.stage.actors if actor.is_dead}
         assert (scheduler.unfinished, scheduler.waiting(), scheduler.sent()) == (0, [], [])
-        assert (self.master._later.take_all(), self.stage.wrong) == ([], [])
+        assert (self.master._endings.later.take_all(), self.stage.wrong) == ([], [])
         unread = [(source, rank) for rank, boxes in enumerate(self.stage.mail) for source in boxes]
         assert [ends for ends in unread if dead.isdisjoint(ends)] == []
         assert [token for token in +self.seen.held if token[0] not in dead] == []

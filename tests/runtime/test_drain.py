@@ -311,7 +311,7 @@ def test_the_clock_ends_no_journal_beside_a_write(tmp_path: Path, new_world: Cal
     """Both would write at the same place; the master's lock keeps them apart, and outcomes are written under it."""
     world, held = new_world(1), dict[str, bool]()
     book: Any = Journal(tmp_path / "run.jrnl")
-    world.master._book = book
+    world.master._recall.book = book
 
     def watched(name: str, do: Callable[..., None]) -> Callable[..., None]:
         def watch(*args: Any) -> None:

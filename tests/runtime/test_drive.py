@@ -14,6 +14,7 @@ import pytest
 import mpitasks
 from mpitasks import FarmBroken
 from mpitasks.runtime.drive import BLOCKED_AT_MOST, Drive
+from mpitasks.runtime.intake import Intake
 from mpitasks.runtime.interrupts import Interrupts
 from mpitasks.runtime.master import Master
 from tests.runtime.world import Never, echo, fail
@@ -228,7 +229,7 @@ def test_a_broken_farm_ends_its_futures(monkeypatch: pytest.MonkeyPatch, how: st
         raise OSError("wire cut")
 
     def begin() -> mpitasks.Future[Any]:
-        monkeypatch.setattr(Master, "_take_in", break_down)
+        monkeypatch.setattr(Intake, "_take_in", break_down)
         return echo.delay()
 
     async def awaiting() -> None:

@@ -214,7 +214,7 @@ def test_a_slave_that_dies_while_the_run_ends_is_not_waited_for(new_world: Calla
     world = new_world(2)
     world.kill(1)
     world.master.step()
-    world.master._closing = True
+    world.master._endings.closing = True
     assert world.master.has_lost_slaves
     world.kill(2)
     assert world.master.close(5.0) == []

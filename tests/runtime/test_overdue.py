@@ -531,7 +531,7 @@ def close_in_call(stuck: Stuck) -> tuple[list[int], list[tuple[Any, ...]]]:
         stuck.outlast()
         world.master.finish()
         said = len(world.log)
-        world.master._have_left = lambda: True  # type: ignore[method-assign]  # slaves run by hand here
+        world.master._leaving.have_left = lambda: True  # type: ignore[method-assign]  # slaves run by hand here
         told.append(world.master.close(0.0))
         told.append([message[:3] for message in world.log[said:]])
 
@@ -543,7 +543,7 @@ def close_in_call(stuck: Stuck) -> tuple[list[int], list[tuple[Any, ...]]]:
 
 def test_the_end_does_not_wait_for_it(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told first; if it can't leave, the others stay until the job ends, since MPI could not end without it."""
-    monkeypatch.setattr("mpitasks.runtime.master.LEAVE_WITHIN", 0.0)
+    monkeypatch.setattr("mpitasks.runtime.leaving.LEAVE_WITHIN", 0.0)
     stuck.world.master.places = PLACES
     left, said = close_in_call(stuck)
     assert (left, said) == ([1], [(0, 2, "LEAVE"), (0, 1, "STAY")])

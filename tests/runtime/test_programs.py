@@ -19,7 +19,7 @@ from mpitasks.core.nesting import Proof
 from mpitasks.core.scheduler import Scheduler
 from mpitasks.retries import Retries
 from mpitasks.runtime import keeper
-from mpitasks.runtime.master import Master
+from mpitasks.runtime.endings import Endings
 from mpitasks.runtime.slave import Slave
 
 from .bodies import define
@@ -210,7 +210,7 @@ def forget_dependents(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_followers(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the call that runs for others is cancelled, no other runs."""
-    monkeypatch.setattr(Master, "_pass_on", lambda *_: None)
+    monkeypatch.setattr(Endings, "_pass_on", lambda *_: None)
 
 
 def tell_of_deadlocks_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:

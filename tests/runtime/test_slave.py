@@ -227,7 +227,7 @@ def listened(world: World, begin: Callable[[Slave], object], until: Callable[[],
         if not world.master.step() and not world.master.is_busy:
             break
         pause.wait(0.001)
-    world.master._send(Rank(1), (4,))  # LEAVE
+    world.master._post.send(Rank(1), (4,))  # LEAVE
     serving.join(10)
     assert not serving.is_alive()
 
@@ -241,7 +241,7 @@ def test_the_listener_gives_back_what_is_not_begun(new_world: NewWorld) -> None:
 
     def ask(_: Slave) -> None:
         futures.extend(echo.map(range(3)))
-        world.master._send(Rank(1), (1,))  # BACK
+        world.master._post.send(Rank(1), (1,))  # BACK
 
     listened(world, ask, lambda: len(world.messages("REPORT")) > 1)
     assert (world.messages("REPORT")[1][3], world.messages("REPORT")[1][4]) == ([], [])
@@ -273,7 +273,7 @@ def test_the_listener_tells_a_call_to_stop(new_world: NewWorld) -> None:
         pause.wait(TICK / 5)
     assert stopped[0]()
     door.opened.set()
-    world.master._send(Rank(1), (4,))
+    world.master._post.send(Rank(1), (4,))
     serving.join(10)
     world.master.step()
     assert future.result() == "passed"
@@ -284,7 +284,7 @@ def test_a_stop_that_comes_too_late_is_forgotten(new_world: NewWorld) -> None:
     world = new_world(1)
     do.delay()
     world.finish()
-    world.master._send(Rank(1), (STOP, 1))
+    world.master._post.send(Rank(1), (STOP, 1))
     while world.slaves[1].step():
         pass
     assert world.slaves[1]._stopped == set()
@@ -306,7 +306,7 @@ def test_the_listener_sends_records(new_world: NewWorld) -> None:
 
 def window(world: World, functions: dict[int, Any], *calls: tuple[Any, ...]) -> list[Any]:
     """Hand the slave a window made by hand; the outcomes."""
-    world.master._send(Rank(1), (0, functions, [], list(calls)))
+    world.master._post.send(Rank(1), (0, functions, [], list(calls)))
     world.slaves[1].run_all()
     outcomes: list[Any] = []
     while (arrival := world.master._transport.receive()) is not None:
@@ -378,7 +378,7 @@ def test_a_slave_leaves_when_it_is_told_to_and_has_nothing_left(new_world: NewWo
     """Calls that came before are run first."""
     world = new_world(1)
     futures = [echo.delay(1)]
-    world.master._send(Rank(1), (4,))
+    world.master._post.send(Rank(1), (4,))
     world.slaves[1].serve()
     world.master.step()
     assert futures[0].result(timeout=0) == 1

@@ -1,0 +1,79 @@
+"""Sends calls and words to slaves."""
+
+from __future__ import annotations
+
+from concurrent.futures._base import RUNNING
+from typing import Any, cast
+
+from ..core.calls import Provided
+from ..core.scheduler import Order, Send
+from ..ids import CallId, Rank
+from ..transport import wire
+from ..transport.base import Transport
+from .calls import FarmCall
+from .functions import Functions
+from .items import Items
+from .messages import ABOVE, BACK, STOP, WINDOW, SentCall, SentMany
+
+
+class Post:
+    """Makes messages of what the scheduler says. Under the master's lock."""
+
+    isolates = False
+    """Whether all calls run in children of slaves."""
+    dismissed = False
+    """The slaves were let go."""
+
+    def __init__(self, transport: Transport, functions: Functions) -> None:
+        self.present = [Rank(rank) for rank in range(1, transport.size)]
+        """The slaves that have neither died nor left."""
+        self._transport = transport
+        self._functions = functions
+
+    def send(self, rank: Rank, message: tuple[Any, ...]) -> None:
+        """Send a message."""
+        self._transport.send(rank, wire.pack(message))
+
+    def send_all(self, message: tuple[Any, ...]) -> None:
+        """Send a message to every slave that is there."""
+        for rank in self.present:
+            self.send(rank, message)
+
+    def carry_out(self, order: Order) -> None:
+        """Do what the scheduler says."""
+        if isinstance(order, Send):
+            self._send_window(order)
+        else:
+            self.send(order.rank, (BACK,))
+
+    def _send_window(self, order: Send) -> None:
+        calls: list[SentCall | SentMany] = []
+        unwanted: list[CallId] = []
+        numbers: set[int] = set()
+        needed = order.calls[0].resource  # the same for all
+        resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
+        for call in cast("list[FarmCall | Items]", order.calls):
+            if isinstance(call, Items):
+                many, stopped = call.batch.send(call, order.rank)
+                calls.append(many)
+                unwanted += stopped
+                continue
+            call.future._state = RUNNING
+            call.future.rank, call.future.attempts = order.rank, call.attempt
+            if isinstance(call.target, int):
+                numbers.add(call.target)
+            if call.setup is not None:
+                numbers.add(call.setup)
+            if call.is_unwanted:  # it has come back, or its slave has died
+                unwanted.append(call.id)
+            values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
+            payload = wire.sendable(call.payload)
+            plan = call.plan
+            isolate = plan.isolate or self.isolates
+            terms = (plan.timeout, isolate) if isolate or plan.timeout is not None else None
+            calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
+        functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
+        kind = (ABOVE, order.above) if order.above else (WINDOW,)
+        self.send(order.rank, (*kind, functions, dropped, calls))
+        for call_id in unwanted:
+            self.send(order.rank, (STOP, call_id))
