@@ -1,4 +1,4 @@
-"""Futures of a map, of which single ones are made for those who ask.
+"""Futures of a map, made one by one for who asks.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Many calls of a map as the master knows them, and their outcomes.
+"""Blocks of a map, as the master keeps them.
 
 ::
 
