@@ -397,9 +397,9 @@ class Scheduler:
         if unbegun is not None:
             self._requeue([unbegun])
         self._progress(slave, now)
-        if slave.window:
+        if slave.window and running is None:
             self._progressed[rank] = slave
-        elif slave.queue is not None:
+        elif not slave.window and slave.queue is not None:
             self._has_ended(slave, slave.queue)
         return many
 
