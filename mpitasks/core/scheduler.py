@@ -124,6 +124,8 @@ class Scheduler:
     """Calls submitted and not ended."""
     _most_alarms = 64
     _deep_slaves = 0
+    _look_at = 0.0
+    """When to look again for windows that wait behind a long call while no slave is idle."""
     _has_many = False
     """Whether any calls were submitted that stand for many."""
     _ended: Slave | None = None
@@ -685,6 +687,8 @@ class Scheduler:
             self._try_in_need(orders)
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
+        elif self._has_many and now >= self._look_at:
+            orders.extend(self._take_apart())
         if self._untimed:
             self._start_waits()
         return orders
@@ -699,6 +703,8 @@ class Scheduler:
         if 0 < self._idle.count < len(self._slaves):
             for late_at, _ in self._late_ones():
                 due = min(due, late_at)
+        elif self._has_many and self._deep_slaves:
+            due = min(due, self._look_at)
         return due
 
     # ---------------------------------------------------------------- choosing
@@ -1160,6 +1166,16 @@ class Scheduler:
                 slave.asked_back = True
                 self._shallow(slave)
                 yield TakeBack(slave.rank)
+
+    def _take_apart(self) -> Iterator[TakeBack]:
+        """The same while no slave is idle: those of a map are short as a rule, and the others come to them before that one."""
+        self._look_at = self._now + self._rules.late / 2
+        if len(self._slaves) > 1:
+            for late_at, slave in self._late_ones():
+                if late_at <= self._now and slave.resource is PLAIN and not next(iter(slave.window.values())).chunk:
+                    slave.asked_back = True
+                    self._shallow(slave)
+                    yield TakeBack(slave.rank)
 
     def _late_ones(self) -> list[tuple[float, Slave]]:
         """Slaves with waiting windows that an idle slave could run, and when to ask them for those."""

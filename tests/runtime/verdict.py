@@ -206,7 +206,7 @@ class Verdict:
         if was_given_up or self.has_raised:
             permitted.add(FarmBroken.__name__)
         if was_given_up:
-            permitted.add(NotRunning.__name__)
+            permitted |= {NotRunning.__name__, TaskTimeout.__name__}  # the latter: it ran on top, and could not be interrupted
         return permitted
 
     def _own(self, made: Made) -> set[str]:
@@ -225,7 +225,7 @@ class Verdict:
                 permitted.add(failure)
             else:
                 permitted = (permitted - self._good(made)) | {failure}
-        elif call.fails and self.has_raised:
+        elif call.fails and (self.has_raised or made.asked):  # it does not run again
             permitted.add(failure)
         return permitted
 
