@@ -41,7 +41,7 @@ BROAD = {
     ("runtime.logs", "Forwarder.emit", "Exception"): "formats and `__str__` of what is logged",
     ("runtime.logs", "replay", "Exception"): "filters and handlers of logging",
     ("runtime.runner", "Runner.run", "BaseException"): "tasks",
-    ("many", "drawn", "BaseException"): "iterables that are mapped over",
+    ("many", "Source.draw", "BaseException"): "iterables that are mapped over",
     ("runtime.batches", "_pickled", "Exception"): "pickling of arguments",
     ("runtime.items", "_decode", "Exception"): "unpickling of results",
     ("runtime.loop", "Loop._run_one_by_one", "BaseException"): "tasks",

@@ -17,7 +17,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from typing_extensions import override
 
@@ -26,8 +26,9 @@ from ..core.many import Many
 from ..core.scheduler import Scheduler
 from ..errors import farm_ended
 from ..farm import Farm
-from ..futures import Future
+from ..futures import Future, Watcher
 from ..ids import CallId, Rank
+from ..many import Wait
 from ..options import Plan
 from ..retries import Failure
 from ..transport import wire
@@ -167,8 +168,8 @@ class Batch:
         """Those that the scheduler has, waiting or sent."""
         self.early: set[CallId] = set()
         """Those which know that they should stop: what they return may be half of it."""
-        self.fresh: deque[tuple[int, int]] | None = None
-        """Who wants to know finds here what has ended: the place of the first, and how many."""
+        self._told: deque[Any] | None = None
+        """Who wants to know finds here what has ended."""
         self._parts = parts
         self._event: threading.Event | None = None
         self._ended: list[_Ended] = []
@@ -220,9 +221,14 @@ class Batch:
             stop = min((other for other in self._futures if place < other < most), default=most)
         return ended.values[place - ended.first : stop - ended.first]
 
-    def values(self) -> list[Any] | None:
-        """All values, once all have ended; None: one has not returned, or can't be decoded."""
-        if self.unlike or not all(map(_decode, self._ended)):
+    def ended(self) -> int:
+        """How many have ended."""
+        return self.count - self.left
+
+    def values(self, wait: Wait) -> list[Any] | None:
+        """All values, once all have ended; None: the time ran out, one has not returned, or one can't be decoded."""
+        in_time = wait(lambda: not self.left or self.unlike > 0, self.event)
+        if not in_time or self.unlike or not all(map(_decode, self._ended)):
             return None
         values: list[Any] = [None] * self.count
         for ended in self._ended:
@@ -238,6 +244,14 @@ class Batch:
         with self._parts.lock:
             self._event = self._event or threading.Event()
         return self._event
+
+    def tell(self, watcher: Watcher) -> None:
+        """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
+        with self._parts.lock:
+            told = self._told = cast("deque[Any]", watcher.ended)
+            self._event = watcher.event
+            told.extend((self, ended.first, ended.width) for ended in self._ended)
+            told.extend((self, place, 1) for place, future in self._futures.items() if future.done())
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
@@ -397,8 +411,8 @@ class Batch:
 
     def _has_ended(self, place: int, count: int) -> None:
         self.left -= count
-        if self.fresh is not None:
-            self.fresh.append((place, count))
+        if self._told is not None:
+            self._told.append((self, place, count))
         if self._event is not None:
             self._parts.ended.append(self)
 
