@@ -39,12 +39,10 @@ class Batches:
         self._parts = parts
         self._endings = endings
         self._submissions = submissions
-        self._alone: set[str] = set()
-        """Queues of calls that had better be sent one by one."""
 
     def suit(self, plan: Plan) -> bool:
         """Whether it is worth while: calls of this plan can travel together."""
-        return plan.queue not in self._alone and is_simple(plan)
+        return plan.queue not in self._parts.alone and is_simple(plan)
 
     def take(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
         """Take many calls at once; None: they are to be taken one by one.
@@ -69,7 +67,7 @@ class Batches:
         if left:
             part.batch.goes_on(CallId(first + done), rank, part.attempt)
         if alone:
-            self._alone.add(part.queue)
+            self._parts.alone.add(part.queue)
         part.batch.end(part, outcomes, now)
         if self._endings.closing:
             self._endings.cancel_waiting()

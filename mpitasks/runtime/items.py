@@ -65,6 +65,8 @@ class Parts(NamedTuple):
     ended: deque[Future[Any] | Batch]
     """What is to be announced."""
     send: Any
+    alone: set[str]
+    """Queues of calls that had better be sent one by one."""
 
 
 class Given(NamedTuple):
@@ -127,7 +129,7 @@ class Items(Many):
 
     @override
     def cut(self, most: int) -> Call:
-        taken = super().cut(1 if self.batch.alone else most)
+        taken = super().cut(1 if self.batch.goes_alone else most)
         if not self.items:
             self.batch.there.remove(self)
         return taken
@@ -153,8 +155,8 @@ class Items(Many):
 class Batch:
     """A block of a map: its arguments, and what became of them."""
 
-    is_unwanted = is_forgiven = alone = False
-    """Whether nobody wants the outcomes; whether failures are nobody's; whether they had better be sent one by one."""
+    is_unwanted = is_forgiven = False
+    """Whether nobody wants the outcomes; whether failures are nobody's."""
 
     def __init__(self, parts: Parts, plan: Plan, given: Given, first: CallId) -> None:
         self.plan = plan
@@ -276,6 +278,11 @@ class Batch:
 
     # ---------------------------------------------------------------- for the scheduler
 
+    @property
+    def goes_alone(self) -> bool:
+        """Whether they had better be sent one by one."""
+        return self.plan.queue in self._parts.alone
+
     def leave(self, place: int) -> FarmCall:
         """One becomes a call of its own."""
         call = self._inside.pop(place, None)
@@ -337,9 +344,8 @@ class Batch:
 
     def end(self, part: Items, outcomes: OutcomesOfMany, now: float) -> None:
         """These were sent, and the first of them have ended."""
-        first, done, _, _, values, encoded, failures, alone = outcomes
+        first, done, _, _, values, encoded, failures, _ = outcomes
         self.there.remove(part)
-        self.alone = self.alone or alone
         start, begin = first - self.first, 0
         singly = sorted({*failures, *(call.id - first for call in self.inside(part.id, done))})
         for place in [*singly, done]:

@@ -115,7 +115,7 @@ class Master:
             losses=losses,
             drive=drive,
         )
-        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send)
+        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set())
         self._batches = Batches(parts, endings, submissions)
         self._intake = self._new_intake()
 
