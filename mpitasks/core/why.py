@@ -207,8 +207,14 @@ def _doing(slave: Slave, now: float) -> Doing:
 def _blocked(state: State, postponed: Mapping[Call, float]) -> tuple[list[Waits], int]:
     """The calls that wait for others, by queue: the oldest of them, and for what; and how many more there are."""
     sent = {call: slave for slave in state.slaves.values() for call in slave.calls()}
-    count = state.unfinished - len(sent) - sum(queue.waiting for queue in state.queues.values()) - len(postponed)
-    reasons = _reasons_for(chain(sent, postponed, islice(_waiting(state), MOST_LOOKS)), count)
+    count = (
+        state.unfinished
+        - sum(call.items for call in sent)
+        - sum(queue.waiting for queue in state.queues.values())
+        - len(postponed)
+    )
+    roots = chain(sent, postponed, islice(_waiting(state), MOST_LOOKS))
+    reasons = _reasons_for((one for call in roots for one in (call, *call.inside())), count)
     by_queue: dict[str, list[Call]] = {}
     for call in reasons:
         by_queue.setdefault(call.queue, []).append(call)

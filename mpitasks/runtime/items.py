@@ -52,7 +52,7 @@ class _Running(Farm, Protocol):
     """What is needed of the master."""
 
     def accept(self, call: FarmCall | Items, claims: list[Any]) -> None: ...
-    def announce(self) -> None: ...
+    def withdraw_many(self, batch: Batch) -> bool: ...
 
 
 class Parts(NamedTuple):
@@ -257,18 +257,19 @@ class Batch:
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
-        before = self.left
-        with self._parts.lock:
-            self.is_unwanted = True
-            for part in list(self.there):
-                if self._parts.scheduler.cancelled(part):
-                    self._parts.endings.cancelled(part)
-                elif part.rank is not None:
-                    self._parts.send(part.rank, (STOP, part.id, part.items))
-            in_time = not self.there and before == self.count
-        self._parts.farm.announce()
+        in_time = self._parts.farm.withdraw_many(self)
         others = [future.cancel() for future in list(self._futures.values())]
         return in_time and all(others)
+
+    def give_up_all(self) -> bool:
+        """Cancel those that have no future of their own, and tell those to stop that were sent; True if none was."""
+        before, self.is_unwanted = self.left, True
+        for part in list(self.there):
+            if self._parts.scheduler.cancelled(part):
+                self._parts.endings.cancelled(part)
+            elif part.rank is not None:
+                self._parts.send(part.rank, (STOP, part.id, part.items))
+        return not self.there and before == self.count
 
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""

@@ -81,7 +81,7 @@ class Master:
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
         self._transport = transport
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
-        self._discarded: deque[Future[Any]] = deque()
+        self._discarded: deque[Future[Any] | Batch] = deque()
         """Calls that a finalizer gave up while this thread held the lock."""
         self._pumps = Pumps(self)
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
@@ -184,6 +184,20 @@ class Master:
             self._children.settle()
         self.announce()
         return cancelled
+
+    def withdraw_many(self, batch: Batch) -> bool:
+        """Cancel many calls; False if it is too late for some, which are told to stop."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # as above
+            self._discarded.append(batch)
+            return False
+        with self._lock:
+            if self.interrupts.draining:
+                self._begin_draining()  # as above
+            in_time = batch.give_up_all()
+            self._decide_at = 0.0  # another call may have waited for them
+            self._children.settle()
+        self.announce()
+        return in_time
 
     def fail(self, future: Future[Any], error: BaseException) -> None:
         """End a call with this error, if it has not been sent yet."""
@@ -461,7 +475,7 @@ class Master:
     def announce(self) -> None:
         """Tell who waits, and run callbacks and log handlers: code of the user, so without the lock and the lead."""
         while self._discarded:
-            self.withdraw(self._discarded.popleft())
+            self._discarded.popleft().cancel()
         self._news.tell()
 
     def wait_for_sends(self) -> None:

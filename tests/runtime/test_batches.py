@@ -522,6 +522,31 @@ def test_the_watchdog_names_items(new_world: NewWorld) -> None:
     world.finish()
 
 
+def test_the_watchdog_knows_who_waits_for_an_item(new_world: NewWorld) -> None:
+    """Whether that was sent or not."""
+    world = new_world(1)
+    many = count.map(range(10), chunksize=4)
+    after = [echo.delay(many[1]), echo.delay(many[8])]
+    explained = world.master.explain()
+    said = [(one.calls, one.words) for one in explained.waits if one.queue == echo.name]
+    assert (said, explained.others) == ([(2, f"it needs call 2 of {count.name}, which waits itself")], 0)
+    world.finish()
+    assert [future.result() for future in after] == [1, 8]
+
+
+def test_a_finalizer_cancels_later(new_world: NewWorld) -> None:
+    """The garbage collector may run one in the midst of a change to the scheduler."""
+    world = new_world(1)
+    echo.delay()
+    many = count.map(range(5), chunksize=5)
+    with world.master._lock:
+        assert many.cancel() is False
+        assert world.master.has_news()
+    world.master.announce()
+    assert many[0].cancelled()
+    world.finish()
+
+
 def test_two_threads_may_give_back_at_once(new_world: NewWorld) -> None:
     """The second finds nothing to do."""
     world = new_world(1)
