@@ -228,6 +228,23 @@ def test_plain_code_waits_inside_of_an_async_call(inside: Callable[..., Any]) ->
     assert inside(body) == 6
 
 
+@pytest.mark.parametrize("backend", ["threads", "inline"])
+def test_plain_calls_wait_on_top_of_an_async_one(backend: str) -> None:
+    """On one slave: for them no loop runs, and it stands still."""
+
+    async def body() -> int:
+        first, second = fib.delay(4), do.delay(1)
+        return await first + await second
+
+    async def main() -> int:
+        calls.extend([body, lambda: asyncio.run(asyncio.sleep(0, 7))])
+        future = do.delay(0)
+        return await asyncio.wait_for(asyncio.wrap_future(future), tasks.PATIENCE)
+
+    assert mpitasks.run(main, backend=backend, slaves=1, grace=0.0) == 10
+    calls.clear()
+
+
 def test_each_level_knows_itself(inside: Callable[..., Any]) -> None:
     """Before and after others ran on top of it."""
 
