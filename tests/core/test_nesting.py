@@ -496,7 +496,8 @@ def test_a_wait_for_an_equal_call_says_which_that_is() -> None:
         (
             2,
             (
-                "call 2 of 'g' on slave 1 waits for call 3 of 'f', which ends only after call 1 of 'f', which waits on slave 2; "
+                "call 2 of 'g' on slave 1 waits for call 3 of 'f', which ends only after call 1 of 'f', "
+                "which waits on slave 2; "
                 "call 1 of 'f' on slave 2 waits for call 2 of 'g', which waits on slave 1"
             ),
         ),
