@@ -181,7 +181,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survival": set(),
     "survival.guard": set(),
     "survival.watch": {"survival.guard", "transport.base"},
-    "survival.link": {"shm", "survival.guard", "survival.watch", "transport.base"},
+    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
     "ranks": {
         *("ending", "guard", "launch", "profiles", "signals", "isolation.start", "survival.departure", "survival.link"),
@@ -200,6 +200,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "lifeline",
             "profiles",
             "ranks",
+            "shm",
             "walltime",
         ),
         *("journal.choice", "journal.records"),

@@ -97,7 +97,9 @@ class Runner:
         failure: Failure | None
         payload: wire.Payload | Future[Any]
         context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self._farm)
-        token = enter(context)
+        token, outer = enter(context), asyncio._get_running_loop()
+        if outer is not None:  # inline under an async main, and on top of an async call: it stands still
+            asyncio._set_running_loop(None)
         try:
             if call[7] is not None:
                 self._hold(call, call[7], context)
@@ -107,6 +109,8 @@ class Runner:
             failure, payload = self._failure_of(error, self._note(name, call_id, attempt))
         finally:
             leave(token)
+            if outer is not None:
+                asyncio._set_running_loop(outer)
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
@@ -192,8 +196,6 @@ class Runner:
         """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
         mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
         loop = self._loops.pop() if self._loops else asyncio.Runner()
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)  # one runs inline under an async main, and below async tasks that wait: it stands still
         try:
             if self._farm is not None:
                 self._farm.entered(loop.get_loop())
@@ -201,7 +203,6 @@ class Runner:
         finally:
             if self._farm is not None:
                 self._farm.left(loop.get_loop())
-            asyncio._set_running_loop(outer)
             self._loops.append(loop)
 
     def _failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
@@ -236,15 +237,6 @@ class Runner:
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
-
-
-def _is_loop_running() -> bool:
-    """Whether an event loop runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -344,9 +344,8 @@ class Slave:
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
                 self._watch()
-                if not self._nested.waits:
-                    self._nested.announce_aside()
             seen = self._begun
+            self._nested.announce_aside()
 
     def _watch(self) -> None:
         """Look whether a call goes on although its time is up."""

@@ -159,8 +159,7 @@ class Actor:
         before = slave._given_up
         slave._watch()
         self.given_up += slave._given_up is not before
-        if not slave._nested.waits:
-            slave._nested.announce()
+        slave._nested._tell_aside()
 
     @property
     def is_overdue(self) -> bool:
