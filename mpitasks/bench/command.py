@@ -17,6 +17,7 @@ from .figures import Figure, NotHere, Report
 from .scale import FULL, QUICK, Scale
 
 SECTIONS: dict[str, Callable[[Scale], Iterable[Figure]]] = {
+    "memory": memory.memory,  # first: what other sections leave free would be taken again, and not be seen
     "trip": short_calls.trip,
     "await": short_calls.awaited,
     "calls": short_calls.calls,
@@ -28,7 +29,6 @@ SECTIONS: dict[str, Callable[[Scale], Iterable[Figure]]] = {
     "busy": uneven.busy,
     "idle": idle.idle,
     "start": starting.start,
-    "memory": memory.memory,
 }
 _EPILOG = """\
 value: the median of several repetitions, after one to warm up; spread: the least and the most of them.

@@ -1,4 +1,4 @@
-"""From a command line to its end: four ranks that say hello."""
+"""Start-up: four ranks that say hello, from start to end."""
 
 from __future__ import annotations
 
