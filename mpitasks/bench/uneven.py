@@ -1,4 +1,4 @@
-"""Calls of a millisecond: with long ones among them, and while main computes."""
+"""Calls of a millisecond: with long ones among them, or beside computing."""
 
 from __future__ import annotations
 
