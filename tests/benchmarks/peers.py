@@ -1,6 +1,6 @@
 """Runs mpitasks and other libraries on the same calls, and writes the tables of docs/performance.md.
 
-    python tests/benchmarks/peers.py                          all, three rounds: about half an hour
+    python tests/benchmarks/peers.py                          all, three rounds: half an hour
     python tests/benchmarks/peers.py --quick --peers mpitasks schwimmbad --only submit latency --dry
     python tests/benchmarks/peers.py --render                 the tables again, of what was measured last
 
@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalogue import ALL, BARE, PEERS, Peer
-from running import CHECKOUT, Sample, Settings, install, measured, mpi_library, versions
+from running import CHECKOUT, Sample, Settings, install, measured, mpi_library, version
 from tables import tables, write
 
 PAGE = CHECKOUT / "docs" / "performance.md"
@@ -86,14 +86,14 @@ def _about(peers: list[Peer], settings: Settings, load: list[float]) -> str:
     """Where, when and with what."""
     if not _known:
         mpi = next((mpi_library(peer, settings) for peer in peers if peer.mpi), "no MPI")
-        said = {peer.name: versions(peer, settings) for peer in peers if peer is not BARE}
-        with_versions = ", ".join(f"{name} {version}" for name, version in said.items() if version)
+        said = {peer.name: version(peer, settings) for peer in peers if peer is not BARE}
+        with_versions = ", ".join(f"{name} {number}" for name, number in said.items() if number)
         _known.extend([mpi, with_versions])
     mpi, with_versions = _known
     cores = os.cpu_count()
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {cores} cores ({_processor()}), Python {platform.python_version()}, {mpi}; "
-        f"{with_versions}. The median of {settings.rounds} rounds (least–most); other programs used the machine, too: "
+        f"{with_versions}. Rounds: {settings.rounds}, their median (least–most); other programs used the machine, too: "
         f"its load was {min(load):.1f} to {max(load):.1f}, with that of the benchmark."
     )
 

@@ -73,21 +73,28 @@ def install(peer: Peer, settings: Settings) -> str:
     return ""
 
 
-def versions(peer: Peer, settings: Settings) -> str:
-    """The version of the library, or of Python, if it is of the standard library."""
-    if peer is OURS or not peer.packages:
+def version(peer: Peer, settings: Settings) -> str:
+    """The version of the library; nothing, if it is of the standard library."""
+    if peer is OURS:
+        asked = "import mpitasks; print(mpitasks.__version__)"
+    elif peer.packages:
+        asked = f"from importlib.metadata import version; print(version({peer.packages[0].partition('>')[0]!r}))"
+    else:
         return ""
-    name = peer.packages[0].partition(">")[0]
-    asked = f"from importlib.metadata import version; print(version({name!r}))"
-    told = subprocess.run([_python(peer, settings), "-c", asked], capture_output=True, text=True, timeout=60, check=False)
-    return told.stdout.strip()
+    return _said(peer, asked, settings)
 
 
 def mpi_library(peer: Peer, settings: Settings) -> str:
     """The MPI library, by its own word."""
-    asked = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0])"
-    told = subprocess.run([_python(peer, settings), "-c", asked], capture_output=True, text=True, timeout=60, check=False)
-    return " ".join(told.stdout.replace("\0", "").replace(" Version:", "").split())
+    said = _said(peer, "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0])", settings)
+    return " ".join(said.replace("\0", "").replace(" Version:", "").split())
+
+
+def _said(peer: Peer, text: str, settings: Settings) -> str:
+    """What these lines of Python print in the peer's environment."""
+    command = [_python(peer, settings), "-c", text]
+    environment = _environment(peer, 1, settings)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
 
 
 def _folder(peer: Peer, settings: Settings) -> Path:
@@ -118,7 +125,7 @@ def _of_all(
         began = perf_counter()
         yield from _of_one(peer, wanted, workers, settings)
         taken = perf_counter() - began
-        print(f"round {number}: {peer.name}, {workers} workers, {' '.join(wanted)}: {taken:.1f} s", file=sys.stderr)
+        print(f"round {number}: {peer.name}, workers: {workers}, {' '.join(wanted)}: {taken:.1f} s", file=sys.stderr)
 
 
 def _of_one(peer: Peer, measures: Sequence[str], workers: int, settings: Settings) -> Iterator[Sample]:

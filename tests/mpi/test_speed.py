@@ -72,7 +72,8 @@ TIMES_THE_WIRE = {
     "64 MB as argument": 6,
     "64 MB as result": 6,
 }
-"""How often the bare message may go into the call: 15, 2 and 1 are usual. A megabyte is over too soon to be tested. A nap of a millisecond would be 400, a pickled array 20."""
+"""How often the bare message may go into the call: 15, 2 and 1 are usual. A nap of a millisecond would make it 400, an array
+that is pickled 20. A megabyte is over too soon to be tested."""
 BYTES = 600
 """A waiting call may take at the master."""
 
