@@ -1,4 +1,4 @@
-"""Calls of a millisecond: with long ones among them, or beside computing."""
+"""Calls of a millisecond: uneven ones, and beside a computing main."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def _at(value: float | list[float], place: int | None) -> float:
 
 
 def _plain(text: str) -> str:
-    """Without what would be markup, or what differs from run to run."""
-    return re.sub(r"[|<>`*_\n\0]+", " ", text).strip().rstrip(".")
+    """In one line, without what would be markup."""
+    return " ".join(re.sub(r"[|<>`*_\0]", " ", text).split()).rstrip(".")
 
 
 def write(page: Path, samples: Sequence[Sample], about: str) -> None:
