@@ -6,7 +6,7 @@
 
 Each library gets a virtual environment of its own, in a cache folder. What can't be installed, fails or takes too long is in
 the tables with the reason. All libraries take turns, in each round: on a shared machine, ratios within a column can be
-trusted, and figures can't. No part of CI.
+trusted, and figures can't. What an interrupted run had measured can be rendered. No part of CI.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +33,7 @@ NAMES = [peer.name for peer in PEERS]
 def main() -> int:
     """Measure and write; the exit code."""
     given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the program that runs is to be ended, too
     saved = given.venvs / "results.json"
     if not given.render:
         given.venvs.mkdir(parents=True, exist_ok=True)
@@ -75,14 +78,14 @@ def _measure(given: argparse.Namespace, saved: Path) -> None:
     for sample in measured(able, settings):
         samples.append(sample)
         load.append(os.getloadavg()[0])
-        about = _about(able, settings, load)
+        about = _about(able, settings, samples, load)
         saved.write_text(json.dumps({"about": about, "samples": [one._asdict() for one in samples]}, indent=1))
 
 
 _known: list[str] = []
 
 
-def _about(peers: list[Peer], settings: Settings, load: list[float]) -> str:
+def _about(peers: list[Peer], settings: Settings, samples: list[Sample], load: list[float]) -> str:
     """Where, when and with what."""
     if not _known:
         mpi = next((mpi_library(peer, settings) for peer in peers if peer.mpi), "no MPI")
@@ -91,9 +94,10 @@ def _about(peers: list[Peer], settings: Settings, load: list[float]) -> str:
         _known.extend([mpi, with_versions])
     mpi, with_versions = _known
     cores = os.cpu_count()
+    rounds = max(Counter((one.peer, one.workers, one.measure) for one in samples).values())
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {cores} cores ({_processor()}), Python {platform.python_version()}, {mpi}; "
-        f"{with_versions}. Rounds: {settings.rounds}, their median (least–most); other programs used the machine, too: "
+        f"{with_versions}. Rounds: {rounds}, their median (least–most); other programs used the machine, too: "
         f"its load was {min(load):.1f} to {max(load):.1f}, with that of the benchmark."
     )
 

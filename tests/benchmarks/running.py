@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from catalogue import MEASURES, OURS, Peer
 
@@ -114,7 +114,8 @@ def measured(peers: Sequence[Peer], settings: Settings) -> Iterator[Sample]:
         for workers in MEASURES:
             yield from _of_all(peers, MEASURES[workers], workers, settings, number)
         yield from _of_all(peers, ["start"], SEVERAL, settings, number)
-    yield from _of_all(peers, ["memory"], 1, settings, 1)
+        if number == 1:  # memory differs little from round to round
+            yield from _of_all(peers, ["memory"], 1, settings, number)
 
 
 def _of_all(
@@ -176,22 +177,29 @@ def _lines(command: list[str], environment: dict[str, str], limit: float) -> tup
     listener.start()
     lines: dict[str, dict[str, object]] = {}
     began = perf_counter()
-    for line in program.stdout or ():
-        if line.startswith("@"):
-            said = json.loads(line[1:])
+    try:
+        for said in _said_by(program):
             lines[said["measure"]] = said
-            if said["measure"] == "memory":
-                break  # it does not wait for its calls
-    else:
-        program.wait()
-    ender.cancel()
-    _end(program)
+    finally:
+        ender.cancel()
+        _end(program)
     listener.join(5)
     if perf_counter() - began > limit:
         return lines, f"did not end within {limit:g} s"
     code = program.wait()
     last = next((line.strip() for line in reversed(complaints) if line.strip()), "no word")
     return lines, f"ended with exit code {code}: {last}"[:200] if code else ""
+
+
+def _said_by(program: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """What it says of each measure, to its end; to the memory of waiting calls, since it does not wait for them."""
+    for line in program.stdout or ():
+        if line.startswith("@"):
+            said = json.loads(line[1:])
+            yield said
+            if said["measure"] == "memory":
+                return
+    program.wait()
 
 
 def _end(program: subprocess.Popen[str]) -> None:
