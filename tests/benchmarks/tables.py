@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from catalogue import BARE, OURS, PEERS
 from running import SEVERAL, Sample
@@ -28,8 +29,7 @@ class Results:
         if not values:
             reasons = [one.reason for one in found if one.reason]
             return f"–{self._note(f'{peer}: {reasons[-1]}')}" if reasons else ""
-        least, middle, most = values[0], values[len(values) // 2], values[-1]
-        texts = [shape.format(value) for value in (middle, least, most)]
+        texts = [shape.format(value) for value in (median(values), values[0], values[-1])]
         return texts[0] if len(values) == 1 else f"{texts[0]} ({texts[1]}–{texts[2]})"
 
     def _note(self, text: str) -> str:
