@@ -175,6 +175,17 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
             print(f"mpitasks: {again}; it begins again, restarts left: {restarts}", file=sys.stderr)
 
 
+def command(arguments: Sequence[str], ranks: int) -> tuple[list[str], dict[str, str]]:
+    """The command line that runs `python ARGUMENTS` on that many ranks, unguarded, and the variables it needs.
+
+    Raises:
+        StartError: No mpiexec fits.
+    """
+    library = _library()
+    flags, variables, _ = _flags(library, ranks)
+    return [_mpiexec(library), *flags, *own_words(), "-n", str(ranks), sys.executable, *arguments], variables
+
+
 def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
     """Run mpiexec; the exit code, and why the same once more may come further, if it may."""
     with tempfile.TemporaryDirectory(prefix=control.prefix(), ignore_cleanup_errors=True) as name:

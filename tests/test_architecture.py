@@ -230,7 +230,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.master": {"classic.endpoint", "classic.world"},
     "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
-    "bench": {"session", "tasks", "futures", "launch"},
+    # How fast all this is.
+    "bench": {"bench.command"},
+    "bench.figures": set(),
+    "bench.scale": set(),
+    "bench.wire": {"bench.figures", "futures", "tasks"},
+    "bench.timing": {"bench.wire"},
+    "bench.slaves": {"bench.figures", "bench.wire", "context", "futures", "tasks"},
+    "bench.short_calls": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing", "bench.wire"},
+    "bench.bulk": {"bench.figures", "bench.scale", "bench.timing", "bench.wire", "futures", "tasks"},
+    "bench.idle": {"bench.figures", "bench.scale", "bench.slaves", "tasks"},
+    "bench.uneven": {"bench.figures", "bench.scale", "bench.slaves", "bench.wire"},
+    "bench.memory": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing"},
+    "bench.starting": {"bench.figures", "bench.scale", "isolation.aside", "launch"},
+    "bench.table": {"bench.figures"},
+    "bench.command": {
+        *("bench.bulk", "bench.figures", "bench.idle", "bench.memory", "bench.scale", "bench.short_calls"),
+        *("bench.starting", "bench.table", "bench.uneven", "bench.wire", "launch", "session"),
+    },
     "command_line": set(),
     "whereabouts": {"control", "runtime.stacks"},
     "cli": {
@@ -286,7 +303,7 @@ FOR_TYPES_ALONE = {
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-LAZY = ("launch", "guard", "ranks", "session", "bench", "classic.world")
+LAZY = ("launch", "guard", "ranks", "session", "bench.wire", "classic.world")
 MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 
