@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
+from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import NotRunning
@@ -66,9 +68,13 @@ class Context:
             delay: Seconds to wait before; by default as the task's `backoff` says.
 
         Raises:
-            RetryAsked: Always. No `Exception`, so that what catches all exceptions lets it through.
+            RetryAsked: Else always. No `Exception`, so that what catches all exceptions lets it through.
+            ValueError: The delay is no pause.
         """
-        raise RetryAsked(delay)
+        if delay is not None and not (isinstance(delay, Real) and 0 <= delay < inf):
+            msg = f"retry(delay={delay!r}) must be seconds, 0 or more: the pause before the next run"
+            raise ValueError(msg)
+        raise RetryAsked(None if delay is None else float(delay))
 
     def __repr__(self) -> str:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
