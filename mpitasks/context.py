@@ -71,13 +71,17 @@ class Context:
             RetryAsked: Else always. No `Exception`, so that what catches all exceptions lets it through.
             ValueError: The delay is no pause.
         """
-        if delay is not None and not (isinstance(delay, Real) and 0 <= delay < inf):
+        if delay is not None and not _is_pause(delay):
             msg = f"retry(delay={delay!r}) must be seconds, 0 or more: the pause before the next run"
             raise ValueError(msg)
         raise RetryAsked(None if delay is None else float(delay))
 
     def __repr__(self) -> str:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
+
+
+def _is_pause(delay: object) -> bool:
+    return isinstance(delay, Real) and 0 <= float(delay) < inf
 
 
 _current: ContextVar[Context | None] = ContextVar("mpitasks_current", default=None)
