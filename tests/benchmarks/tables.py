@@ -48,8 +48,8 @@ def _at(value: float | list[float], place: int | None) -> float:
 
 
 def _plain(text: str) -> str:
-    """In one line, without what would be markup."""
-    return " ".join(re.sub(r"[|<>`*_\0]", " ", text).split()).rstrip(".")
+    """In one line, without addresses and what would be markup."""
+    return " ".join(re.sub(r"[|<>`*_\0]|0x[0-9a-f]+", " ", text).split()).rstrip(".")
 
 
 def write(page: Path, samples: Sequence[Sample], about: str) -> None:
