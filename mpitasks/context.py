@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from functools import partial
 from math import inf
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import NotRunning
 from .ids import MASTER, CallId, Rank
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 _NO_CALL = CallId(0)
 
 
+class Known(Protocol):
+    """Values that have come to this process once, by number."""
+
+    def value(self, number: int) -> Any:  # noqa: ANN401  whatever was broadcast
+        """The value; the same object each time."""
+
+    def is_large(self, number: int) -> bool:
+        """Whether a call that is given it had better hand on its number in its place."""
+
+    def content(self, number: int, identify: Callable[[Any], bytes]) -> bytes:
+        """What `identify` makes of the value, asked once."""
+
+
 def _never() -> bool:
     return False
 
@@ -26,7 +39,10 @@ def _never() -> bool:
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
-    __slots__ = ("_call", "_counts", "_farm", "_resources", "_stopping", "attempt", "rank", "task_name")
+    __slots__ = (
+        *("_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
+        *("attempt", "rank", "task_name"),
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917  one for each call, where keywords cost
         self,
@@ -36,6 +52,7 @@ class Context:
         stopping: Callable[[], bool] = _never,
         call: CallId = _NO_CALL,
         farm: Farm | None = None,
+        known: Known | None = None,
     ) -> None:
         self.task_name = task_name
         """Name of the task."""
@@ -47,6 +64,10 @@ class Context:
         self._call = call
         self._farm = farm
         """What runs the calls that this one submits; None: it can submit none."""
+        self._known = known
+        """The values here that references stand for."""
+        self._given: dict[int, tuple[int, Any]] | None = None
+        """Those of them that the call was given, and their numbers, by `id`."""
         self._counts: dict[bytes, int] | None = None
         """How many calls it has submitted of each that are equal, where they are told from each other."""
         self._resources: dict[str, Any] = {}
@@ -110,7 +131,7 @@ def here(task_name: str) -> Context:
     outer = _current.get()
     if outer is None:
         return Context(task_name)
-    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
+    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm, outer._known)
 
 
 def enter(context: Context) -> Token[Context | None]:

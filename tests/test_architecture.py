@@ -8,6 +8,7 @@
     core, transport, backoff, interrupts and messages of runtime ◄── classic
     runner, logs and messages of runtime ◄── isolation ◄── slave of runtime, session
     core ◄── simulator ◄── cli
+    farm, context, wire ◄── broadcasts ◄── runtime
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -47,11 +48,13 @@ FOR_RUNTIME = (
     | CORE
     | {"observe.counts"}
     | {"journal.book", "journal.identity", "journal.records"}
+    | {"broadcasts", "isolation.memory"}
     | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry", "retries"}
 )
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mpitasks": {
+        "broadcasts",
         "callables",
         "context",
         "executor",
@@ -105,8 +108,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What users type. It reaches the running farm by the protocol in `farm` alone.
     "context": {"farm", "retries"},
     "retries": set(),
-    "options": {"core.calls", "futures", "resources", "retries"},
-    "farm": {"context", "futures", "observe.counts", "options"},
+    "options": {"broadcasts", "core.calls", "futures", "resources", "retries"},
+    "farm": {"context", "futures", "observe.counts", "options", "transport.wire"},
+    "broadcasts": {"context", "farm", "transport.wire"},
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
     "registry": {"tasks", "resources"},
     "resources": {"context", "core.calls", "farm", "options", "registry"},
@@ -140,6 +144,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(
             "futures",
             "retries",
+            "runtime.copies",
+            "runtime.holding",
             "runtime.logs",
             "runtime.messages",
             "runtime.runner",
@@ -163,6 +169,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "isolation.start",
             "retries",
             "runtime.alarm",
+            "runtime.holding",
             "runtime.messages",
             "runtime.stacks",
             "transport.wire",
@@ -292,6 +299,7 @@ FOR_TYPES_ALONE = {
     ("farm", "futures"),
     ("farm", "observe.counts"),
     ("farm", "options"),
+    ("farm", "transport.wire"),
     ("futures", "core.calls"),
     ("futures", "farm"),
     ("journal.identity", "futures"),

@@ -30,6 +30,7 @@ from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
+from ..broadcasts import handed_on
 from ..context import current, inside_a_call
 from ..core.calls import PLAIN, Provided
 from ..errors import Deadlock, NotRunning
@@ -174,16 +175,18 @@ class NestedFarm:
         Raises:
             EncodeError: An argument can't be pickled; the message names it.
         """
+        if current()._given:
+            args, kwargs = handed_on(args, kwargs)
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         child = OwnChild(self, plan.name)
         child._parent = current()._call
         identity = self._identify(child, plan, args, kwargs) if self._keeps or plan.memo else None
-        for other in [*claims, *plan.after]:
+        for other in [*(one for one in claims if isinstance(one, Future)), *plan.after]:
             self._refuse_foreign(other, plan)
             if other.done() and (other.cancelled() or other._is_failure()):
                 return self._never_ran(child, other)
-        function, seen = self._function(plan), self._seen  # before numbers are named: answers may come in meanwhile
-        values = [_value_of(other) for other in claims]
+        function, seen = self._function(plan, claims), self._seen  # before numbers are named: answers may come in meanwhile
+        values = [_value_of(one) if isinstance(one, OwnChild) else one for one in claims]
         after = [other._number for other in cast("Sequence[OwnChild]", plan.after) if not other.done()]
         child._number = next(self._numbers)
         self._pending[child._number] = child
@@ -266,6 +269,10 @@ class NestedFarm:
     def _begin_if_running(self, loop: asyncio.AbstractEventLoop, call: CallId) -> None:
         if self._loop_of.get(call) is loop:
             self._begin_on(loop, call)
+
+    def keep(self, payload: wire.Payload) -> wire.Reference:
+        """Main alone broadcasts."""
+        raise NotImplementedError
 
     def statistics(self) -> Statistics:
         """Main alone sees all of the farm."""
@@ -494,11 +501,11 @@ class NestedFarm:
         child._identity, child._relative = same + place.to_bytes(4, "little"), relative
         return same, place, relative, shown
 
-    def _function(self, plan: Plan) -> bytes | None:
+    def _function(self, plan: Plan, claims: list[Any]) -> bytes | None:
         """A function that is no task: as bytes; empty if it travels by name, among the arguments."""
         if plan.function is None:
             return None
-        return b"" if self._encoder.travels_by_name(plan.function) else self._encoder.function(plan.function)
+        return b"" if self._encoder.travels_by_name(plan.function) else self._encoder.function(plan.function, claims)
 
     def _pickled(self, plan: Plan) -> bytes:
         """How it is to be run, without what travels by itself."""

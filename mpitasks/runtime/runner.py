@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .. import registry
-from ..context import Context, current, enter, leave
+from ..context import Context, Known, current, enter, leave
 from ..core.calls import Provided
 from ..errors import EncodeError, InitializerFailed, RemoteTraceback
 from ..futures import Future
@@ -53,6 +53,7 @@ class Runner:
         tell_limit: Told just before something with a limit begins: nobody here may be able to tell later. None: what comes
             next has none.
         farm: What runs the calls that these calls submit; None: they can submit none.
+        known: The values here that references stand for.
     """
 
     def __init__(  # noqa: PLR0913  what a slave and its child each have of their own
@@ -64,6 +65,7 @@ class Runner:
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         tell_limit: Callable[[Limit | None], object] = bool,
         farm: NestedFarm | None = None,
+        known: Known | None = None,
     ) -> None:
         self.alarm = Alarm()
         self.keeper = Keeper(rank)
@@ -73,6 +75,7 @@ class Runner:
         self._tell_acquired = tell_acquired
         self._tell_limit = tell_limit
         self._farm = farm
+        self._known = known
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
         self._loops: list[asyncio.Runner] = []
@@ -96,7 +99,7 @@ class Runner:
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
-        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self._farm)
+        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self._farm, self._known)
         token, outer = enter(context), asyncio._get_running_loop()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
             asyncio._set_running_loop(None)
