@@ -269,7 +269,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "walltime",
     },
     # The core without MPI.
-    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
+    "simulator": {
+        *("simulator.builtin", "simulator.farm", "simulator.report", "simulator.saturation", "simulator.simulation"),
+        "simulator.workload",
+    },
+    "simulator.saturation": {"simulator.farm", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
@@ -285,7 +289,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
     "simulator.command": {
         "command_line",
-        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
+        *("core.prices", "simulator.builtin", "simulator.farm", "simulator.gantt", "simulator.report"),
+        "simulator.simulation",
         "simulator.workload",
     },
 }
