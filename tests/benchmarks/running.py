@@ -124,12 +124,13 @@ def _of_all(
     wanted = [measure for measure in measures if measure in settings.only]
     for peer in peers if wanted else []:
         began = perf_counter()
-        yield from _of_one(peer, wanted, workers, settings)
+        yield from samples_of(peer, wanted, workers, settings)
         taken = perf_counter() - began
         print(f"round {number}: {peer.name}, workers: {workers}, {' '.join(wanted)}: {taken:.1f} s", file=sys.stderr)
 
 
-def _of_one(peer: Peer, measures: Sequence[str], workers: int, settings: Settings) -> Iterator[Sample]:
+def samples_of(peer: Peer, measures: Sequence[str], workers: int, settings: Settings) -> Iterator[Sample]:
+    """What its program says of these measures."""
     command = _command(peer, measures, workers, settings)
     began = perf_counter()
     lines, why = _lines(command, _environment(peer, workers, settings), settings.limit)

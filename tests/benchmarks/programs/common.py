@@ -49,6 +49,14 @@ class Library:
         """A single call, there and back."""
         return self.submit(fn, [item])[0]
 
+    def one_by_one(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        """Each item in a call and a message of its own, to the last value."""
+        self.submit(fn, items)
+
+    def look(self) -> None:
+        """Ask once whether any worker has something to say, where that is asked of one worker after the other."""
+        raise NotOffered("asks all workers at once")
+
     def queue(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Any:
         """Calls that wait; returns what a user would keep of them."""
         raise NotOffered("has no queue that could be looked at")
@@ -158,7 +166,20 @@ def start(library: Library) -> float:
     return len(said)
 
 
-MEASURES = {measure.__name__: measure for measure in (submit, chunks, latency, arguments, results, tens, uneven, memory, start)}
+def master(library: Library) -> list[float]:
+    """Microseconds of the master's processor: for a call in a message of its own, for one of many, for a look at one worker."""
+    alone = _processor_seconds(lambda count: library.one_by_one(nothing, range(count)))
+    among = _processor_seconds(lambda count: library.submit(nothing, range(count)))
+    try:
+        looking = _processor_seconds(lambda count: [library.look() for _ in range(count)]) / WORKERS
+    except NotOffered:
+        looking = 0.0
+    return [1e6 * alone, 1e6 * among, 1e6 * looking]
+
+
+MEASURES = {
+    measure.__name__: measure for measure in (submit, chunks, latency, arguments, results, tens, uneven, memory, start, master)
+}
 
 
 def resident() -> int:
@@ -177,6 +198,18 @@ def _rate(make_calls: Callable[[int], object]) -> float:
         if taken > TARGET / 2 or count >= MOST:
             return count / taken
         count = int(min(MOST, count * min(10.0, max(2.0, TARGET / taken))))
+
+
+def _processor_seconds(make_calls: Callable[[int], object]) -> float:
+    """Seconds of the processor for a call in this process: as `_rate`."""
+    count = 2 * CHUNK
+    while True:
+        began, before = perf_counter(), time.process_time()
+        make_calls(count)
+        taken = perf_counter() - began
+        if taken > TARGET or count >= MOST:
+            return (time.process_time() - before) / count
+        count = int(min(MOST, count * min(10.0, max(2.0, 1.5 * TARGET / taken))))
 
 
 def _seconds(once: Callable[[], object], rounds: int) -> float:

@@ -26,6 +26,9 @@ class MasterSlave(Library):
             values.update(work.get_completed_work())
         return [values[number] for number in range(len(values))]
 
+    def look(self):
+        self.work.do_work()
+
     def queue(self, fn, items):
         for number, item in enumerate(items):
             self.work.add_work((number, fn.__name__, item))

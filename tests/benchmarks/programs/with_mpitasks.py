@@ -15,6 +15,9 @@ class Mpitasks(Library):
     def map(self, fn, items):
         TASKS[fn].map(items).results()
 
+    def one_by_one(self, fn, items):
+        TASKS[fn].map(items, chunksize=1).results()
+
     def one(self, fn, item):
         return TASKS[fn].delay(item).result()
 
