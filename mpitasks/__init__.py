@@ -4,6 +4,7 @@ Decorate functions with `task`, call `f.delay(...)` in main, start main with `ru
 """
 
 from . import guard
+from .broadcasts import Broadcast, broadcast
 from .callables import submit
 from .context import Context, current
 from .errors import (
@@ -42,6 +43,7 @@ from .tasks import Task, task
 from .version import __version__
 
 __all__ = [
+    "Broadcast",
     "Context",
     "Deadlock",
     "DependencyFailed",
@@ -76,6 +78,7 @@ __all__ = [
     "UnknownTask",
     "__version__",
     "as_completed",
+    "broadcast",
     "current",
     "gather",
     "get",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from math import inf
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import NotRunning
 from .ids import MASTER, CallId, Rank
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 _NO_CALL = CallId(0)
 
 
+class Known(Protocol):
+    """Values that have come to this process once, by number."""
+
+    def value(self, number: int) -> Any:  # noqa: ANN401  whatever was broadcast
+        """The value; the same object each time."""
+
+    def is_large(self, number: int) -> bool:
+        """Whether a call that is given it had better hand on its number in its place."""
+
+    def content(self, number: int, identify: Callable[[Any], bytes]) -> bytes:
+        """What `identify` makes of the value, asked once."""
+
+
 def _never() -> bool:
     return False
 
@@ -24,7 +39,10 @@ def _never() -> bool:
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
-    __slots__ = ("_call", "_counts", "_farm", "_resources", "_stopping", "attempt", "rank", "task_name")
+    __slots__ = (
+        *("_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
+        *("attempt", "rank", "task_name"),
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917  one for each call, where keywords cost
         self,
@@ -34,6 +52,7 @@ class Context:
         stopping: Callable[[], bool] = _never,
         call: CallId = _NO_CALL,
         farm: Farm | None = None,
+        known: Known | None = None,
     ) -> None:
         self.task_name = task_name
         """Name of the task."""
@@ -45,6 +64,10 @@ class Context:
         self._call = call
         self._farm = farm
         """What runs the calls that this one submits; None: it can submit none."""
+        self._known = known
+        """The values here that references stand for."""
+        self._given: dict[int, tuple[int, Any]] | None = None
+        """Those of them that the call was given, and their numbers, by `id`."""
         self._counts: dict[bytes, int] | None = None
         """How many calls it has submitted of each that are equal, where they are told from each other."""
         self._resources: dict[str, Any] = {}
@@ -66,9 +89,13 @@ class Context:
             delay: Seconds to wait before; by default as the task's `backoff` says.
 
         Raises:
-            RetryAsked: Always. No `Exception`, so that what catches all exceptions lets it through.
+            RetryAsked: Else always. No `Exception`, so that what catches all exceptions lets it through.
+            ValueError: The delay is no pause.
         """
-        raise RetryAsked(delay)
+        if delay is not None and not _is_pause(delay):
+            msg = f"retry(delay={delay!r}) must be seconds, 0 or more: the pause before the next run"
+            raise ValueError(msg)
+        raise RetryAsked(None if delay is None else float(delay))
 
     def __repr__(self) -> str:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
@@ -79,6 +106,10 @@ class LateContext:
 
     def __init__(self, make: Callable[[], Context]) -> None:
         self.make = make
+
+
+def _is_pause(delay: object) -> bool:
+    return isinstance(delay, Real) and 0 <= float(delay) < inf
 
 
 _current: ContextVar[Context | LateContext | None] = ContextVar("mpitasks_current", default=None)
@@ -110,7 +141,7 @@ def here(task_name: str) -> Context:
     if not inside_a_call():
         return Context(task_name)
     outer = current()
-    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm)
+    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm, outer._known)
 
 
 def enter(context: Context | LateContext) -> Token[Context | LateContext | None]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .many import Batch
     from .observe.counts import Statistics
     from .options import Plan
+    from .transport.wire import Payload, Reference
 
 
 class Farm(Protocol):
@@ -42,6 +43,9 @@ class Farm(Protocol):
 
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
         """Wait in the caller's thread, running the farm meanwhile; False if the time ran out."""
+
+    def keep(self, payload: Payload) -> Reference:
+        """Keep an encoded value, for slaves that need it, while anybody has the reference."""
 
     def statistics(self) -> Statistics:
         """What was done so far, and why."""

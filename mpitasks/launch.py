@@ -158,13 +158,14 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
     mpiexec = _mpiexec(library)
     flags, variables, why = _flags(library, ranks)
     guard = _survive(library, flags, why)
-    for line in why:
-        print(f"mpitasks: {line}", file=sys.stderr)
-    command = [mpiexec, *flags, *own_words(), "-n", str(ranks), *guard, sys.executable, *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in (RANK, CONTROL)}
     environment = {**inherited, **variables, STARTED: str(ranks)}
     if restarts:
         environment[RESTARTS] = str(restarts)
+    _hand_on(library, environment, flags, why)
+    for line in why:
+        print(f"mpitasks: {line}", file=sys.stderr)
+    command = [mpiexec, *flags, *own_words(), "-n", str(ranks), *guard, sys.executable, *arguments]
     with _profiles_added_up():
         while True:
             code, again = _run_once(command, environment)
@@ -172,6 +173,17 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
                 return code
             restarts -= 1
             print(f"mpitasks: {again}; it begins again, restarts left: {restarts}", file=sys.stderr)
+
+
+def command(arguments: Sequence[str], ranks: int) -> tuple[list[str], dict[str, str]]:
+    """The command line that runs `python ARGUMENTS` on that many ranks, unguarded, and the variables it needs.
+
+    Raises:
+        StartError: No mpiexec fits.
+    """
+    library = _library()
+    flags, variables, _ = _flags(library, ranks)
+    return [_mpiexec(library), *flags, *own_words(), "-n", str(ranks), sys.executable, *arguments], variables
 
 
 def _run_once(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -199,6 +211,15 @@ def _survive(library: Library, flags: list[str], why: list[str]) -> list[str]:
         "without rank 0 or a whole host it ends, so keep a journal too"
     )
     return [sys.executable, "-I", "-S", str(Path(__file__).parent / "survival" / "guard.py")]
+
+
+def _hand_on(library: Library, environment: dict[str, str], flags: list[str], why: list[str]) -> None:
+    """Have our variables reach ranks on other hosts, rank 0 among them; adds flags, and a line for the user."""
+    if library.is_open_mpi and _may_use_other_hosts():  # MPICH's mpiexec hands on all of them
+        ours = [name for name in environment if name.startswith("MPITASKS_") and name not in {WORDS, *flags}]
+        for name in [CONTROL, *ours]:
+            flags += ["-x", name]
+        why.append("mpiexec gets -x for what rank 0 must know to say how the run ends, as that may be on another host")
 
 
 def own_words() -> list[str]:
@@ -336,7 +357,13 @@ class _Minder:
             self._await_rank_0()
         if self._signal is not None and code != 0:
             return 128 + self._signal
-        return ending.code_of(code, self._control)
+        ended = ending.code_of(code, self._control)
+        if code == 0 and ended == ending.UNKNOWN:
+            self._say_once(
+                "nobody knows how the run ended: mpiexec says that all is well, but rank 0 said nothing. Its host was lost, or "
+                f"does not see {str(self._control.parent)!r} of this one: then set TMPDIR to a folder of both"
+            )
+        return ended
 
     def why_again(self, code: int) -> str:
         """Why the same run once more may come further; empty: it won't, or the user has ended it."""

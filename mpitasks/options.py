@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, runtime_checkable
 
+from .broadcasts import as_key
 from .core.calls import PLAIN
 from .retries import Retries, name_of
 
@@ -401,5 +402,5 @@ class Identify:
             return self._key(*args, **kwargs)
         bound = parameters.bind(*args, **kwargs)
         bound.apply_defaults()
-        value: Hashable = bound.arguments[self._key] if self._key is not None else None
+        value: Hashable = as_key(bound.arguments[self._key]) if self._key is not None else None
         return value

@@ -42,6 +42,7 @@ from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.situation import on_demand
 from .runtime.slave import Slave
+from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
 
@@ -502,6 +503,7 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     problem = handshake.compare(comm)
     if problem:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
+    forget_names("mpich_shm_")  # all ranks have it by now; an abort, which some runs end with, would leave it behind
     places = comm.gather(stacks.answer()) or ()
     _ended_under_mpi.append("begun")
     transport, is_left, is_cut_off = MpiTransport(comm), launch.orphan_watch(), lifeline.agree(comm)

@@ -8,6 +8,7 @@
     core, transport, backoff, interrupts and messages of runtime ◄── classic
     runner, logs and messages of runtime ◄── isolation ◄── slave of runtime, session
     core ◄── simulator ◄── cli
+    farm, context, wire ◄── broadcasts ◄── runtime
     registry, options, futures, farm, context, stream ◄── tasks ◄── callables ◄── executor
 
 A module or an arrow that is not in the table fails here: think first whether the idea is in the right file.
@@ -48,11 +49,13 @@ FOR_RUNTIME = (
     | CORE
     | {"observe.counts"}
     | {"journal.book", "journal.identity", "journal.records"}
+    | {"broadcasts", "isolation.memory"}
     | {"transport.base", "transport.wire", "transport.failures", "futures", "options", "context", "registry", "retries"}
 )
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mpitasks": {
+        "broadcasts",
         "callables",
         "context",
         "executor",
@@ -107,8 +110,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What users type. It reaches the running farm by the protocol in `farm` alone.
     "context": {"farm", "retries"},
     "retries": set(),
-    "options": {"core.calls", "futures", "resources", "retries"},
-    "farm": {"context", "futures", "many", "observe.counts", "options"},
+    "options": {"broadcasts", "core.calls", "futures", "resources", "retries"},
+    "farm": {"context", "futures", "many", "observe.counts", "options", "transport.wire"},
+    "broadcasts": {"context", "farm", "transport.wire"},
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
     "registry": {"tasks", "resources"},
     "resources": {"context", "core.calls", "farm", "options", "registry"},
@@ -144,6 +148,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(
             "futures",
             "retries",
+            "runtime.copies",
+            "runtime.holding",
             "runtime.logs",
             "runtime.messages",
             "runtime.runner",
@@ -167,6 +173,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "isolation.start",
             "retries",
             "runtime.alarm",
+            "runtime.holding",
             "runtime.messages",
             "runtime.stacks",
             "transport.wire",
@@ -185,7 +192,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survival": set(),
     "survival.guard": set(),
     "survival.watch": {"survival.guard", "transport.base"},
-    "survival.link": {"shm", "survival.guard", "survival.watch", "transport.base"},
+    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
     "ranks": {
         *("ending", "guard", "launch", "profiles", "signals", "isolation.start", "survival.departure", "survival.link"),
@@ -204,6 +211,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "lifeline",
             "profiles",
             "ranks",
+            "shm",
             "walltime",
         ),
         *("journal.choice", "journal.records"),
@@ -233,7 +241,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.master": {"classic.endpoint", "classic.world"},
     "classic.queues": {"core.calls", "core.scheduler", "classic.endpoint", "classic.master", "classic.world"},
     "testing": {"session"},
-    "bench": {"session", "tasks", "futures", "launch"},
+    # How fast all this is.
+    "bench": {"bench.command"},
+    "bench.figures": set(),
+    "bench.scale": set(),
+    "bench.wire": {"bench.figures", "futures", "tasks"},
+    "bench.timing": {"bench.wire"},
+    "bench.slaves": {"bench.figures", "bench.wire", "context", "futures", "tasks"},
+    "bench.short_calls": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing", "bench.wire"},
+    "bench.bulk": {"bench.figures", "bench.scale", "bench.timing", "bench.wire", "futures", "tasks"},
+    "bench.idle": {"bench.figures", "bench.scale", "bench.slaves", "tasks"},
+    "bench.uneven": {"bench.figures", "bench.scale", "bench.slaves", "bench.wire"},
+    "bench.memory": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing"},
+    "bench.starting": {"bench.figures", "bench.scale", "isolation.aside", "launch"},
+    "bench.table": {"bench.figures"},
+    "bench.command": {
+        *("bench.bulk", "bench.figures", "bench.idle", "bench.memory", "bench.scale", "bench.short_calls"),
+        *("bench.starting", "bench.table", "bench.uneven", "bench.wire", "launch", "session"),
+    },
     "command_line": set(),
     "whereabouts": {"control", "runtime.stacks"},
     "cli": {
@@ -248,7 +273,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "walltime",
     },
     # The core without MPI.
-    "simulator": {"simulator.builtin", "simulator.report", "simulator.simulation", "simulator.workload"},
+    "simulator": {
+        *("simulator.builtin", "simulator.farm", "simulator.report", "simulator.saturation", "simulator.simulation"),
+        "simulator.workload",
+    },
+    "simulator.saturation": {"simulator.farm", "simulator.simulation", "simulator.workload"},
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},
@@ -264,7 +293,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator.gantt": {"core.calls", "simulator.farm", "simulator.report"},
     "simulator.command": {
         "command_line",
-        *("core.prices", "simulator.builtin", "simulator.gantt", "simulator.report", "simulator.simulation"),
+        *("core.prices", "simulator.builtin", "simulator.farm", "simulator.gantt", "simulator.report"),
+        "simulator.simulation",
         "simulator.workload",
     },
 }
@@ -281,6 +311,7 @@ FOR_TYPES_ALONE = {
     ("farm", "options"),
     ("many", "farm"),
     ("many", "options"),
+    ("farm", "transport.wire"),
     ("futures", "core.calls"),
     ("futures", "farm"),
     ("journal.identity", "futures"),
@@ -292,7 +323,7 @@ FOR_TYPES_ALONE = {
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-LAZY = ("launch", "guard", "ranks", "session", "bench", "classic.world")
+LAZY = ("launch", "guard", "ranks", "session", "bench.wire", "classic.world")
 MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 

@@ -20,6 +20,7 @@ MOST_LINES, USUAL_LINES, MEDIAN_LINES = 40, 20, 7
 
 BROAD = {
     # Where code runs that is not ours.
+    ("broadcasts", "broadcast", "Exception"): "pickling of what is broadcast",
     ("classic.endpoint", "Endpoint.send", "Exception"): "pickling of data",
     ("classic.queues", "_Desk._give_or_note", "Exception"): "an overridden `run`",
     ("classic.slave", "_outcome", "BaseException"): "`do_work`",

@@ -448,20 +448,55 @@ class Proof:
                 continue
             told.add(here.rank)
             waiter = here.waits.frames[-1].call
-            for call in islice((call for call in here.unended() if call.state == WAITING), 3):
-                why = self._shut_by(None, call)
-                keepers = [slave.rank for slave in self._slaves.values() if why is not None and slave.keeps_shut(why)]
-                yield _sentence(waiter, here.rank, call, why, keepers)
+            own = [call for call in here.unended() if call.nest is not None and call.nest.parent is waiter.nest]
+            for call in own[:3]:
+                reason, keepers = self._reason(call, waiter)
+                yield f"{_named(waiter)} on slave {here.rank} waits for {_named(call)}, which {reason}"
                 todo += keepers
 
+    def _reason(self, call: Call, waiter: Call) -> tuple[str, list[Rank]]:
+        """Why a call can't end, and the slaves that keep it from that."""
+        last = _last_needed(call)
+        after = "" if last is call else f"ends only after {_named(last)}"
+        if last is waiter or needs_of(last):
+            return after, []
+        buried = None if last.nest is None else last.nest.slave
+        if last.state == SENT:
+            keepers = [] if buried is None else [buried.rank]
+            place = "waits below it" if keepers == [_rank_of(waiter)] else f"waits on {_slaves(keepers)}"
+        else:
+            why = self._shut_by(None, last)
+            keepers = [slave.rank for slave in self._slaves.values() if why is not None and slave.keeps_shut(why)]
+            place = _shut(why, keepers)
+        return f"{after}, which {place}" if after else place, keepers
 
-def _sentence(waiter: Call, rank: Rank, call: Call, why: Hashable, keepers: list[Rank]) -> str:
-    """Who waits for what, and who keeps that from running."""
-    ranks = f"slave{'s'[: len(keepers) > 1]} {', '.join(map(str, keepers))}"
+
+def _last_needed(call: Call) -> Call:
+    """The call at the end of what has to end before this one; or one of a circle."""
+    known = {call.id}
+    while (needs := needs_of(call)) and needs[0].id not in known:
+        call = needs[0]
+        known.add(call.id)
+    return call
+
+
+def _rank_of(waiter: Call) -> Rank | None:
+    """Of the slave on which a call waits."""
+    return None if waiter.nest is None or waiter.nest.slave is None else waiter.nest.slave.rank
+
+
+def _named(call: Call) -> str:
+    return f"call {call.id} of {call.queue!r}"
+
+
+def _slaves(ranks: list[Rank]) -> str:
+    return f"slave{'s'[: len(ranks) > 1]} {', '.join(map(str, ranks))}"
+
+
+def _shut(why: Hashable, keepers: list[Rank]) -> str:
+    """What keeps a call in its queue."""
     if isinstance(why, Provided):
-        reason = f"needs {why!r}, of which max_holders={why.kind.max_holders} and {ranks} holds it"
-    elif why is not None:
-        reason = f"can't run: its limit max_slaves is reached by {ranks}"
-    else:
-        reason = "has no free slave"
-    return f"call {waiter.id} of {waiter.queue!r} on slave {rank} waits for call {call.id} of {call.queue!r}, which {reason}"
+        return f"needs {why!r}, of which max_holders={why.kind.max_holders} and {_slaves(keepers)} holds it"
+    if why is not None:
+        return f"can't run: its limit max_slaves is reached by {_slaves(keepers)}"
+    return "has no free slave"

@@ -27,7 +27,8 @@ from typing_extensions import override
 from .. import output, signals
 from ..ids import CallId, Rank
 from ..retries import names_of
-from ..runtime import logs
+from ..runtime import copies, logs
+from ..runtime.holding import Holding
 from ..runtime.messages import Named, Outcome, Record, SentCall
 from ..runtime.runner import Runner
 from ..runtime.stacks import SIGNAL
@@ -35,7 +36,7 @@ from ..transport import wire
 from ..transport.failures import encode_failure
 from . import segments, system
 from .line import Line
-from .messages import CALL, DONE, HELD, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, UNHEARD
+from .messages import CALL, DONE, DROP, HELD, HOLD, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, UNHEARD
 from .page import Page
 
 if TYPE_CHECKING:
@@ -110,13 +111,21 @@ class _Records(deque[Record]):
 class _MarkingRunner(Runner):
     """Tells the slave when the function begins, and what may take how long: it kills what outlasts the alarm."""
 
-    def __init__(self, page: Page, origin: Origin, tell: Callable[[list[tuple[Named, float]]], None], slave: Line) -> None:
+    def __init__(
+        self,
+        page: Page,
+        origin: Origin,
+        tell: Callable[[list[tuple[Named, float]]], None],
+        slave: Line,
+        holding: Holding,
+    ) -> None:
         super().__init__(
             origin.rank,
             host=origin.host,
             is_stopped=lambda _: page.is_stopped(),
             tell_acquired=tell,
             tell_limit=lambda limit: slave.send((LIMIT, limit)),
+            known=holding,
         )
         self._page = page
 
@@ -139,7 +148,8 @@ class Child:
     def __init__(self, slave: Line, page: Page, origin: Origin) -> None:
         self._slave = slave
         self._page = page
-        self._runner = _MarkingRunner(page, origin, self._tell_held, slave)
+        self._holding = Holding()
+        self._runner = _MarkingRunner(page, origin, self._tell_held, slave, self._holding)
         self._keeper = self._runner.keeper
         self._told: tuple[Named, ...] = ()
         """What the slave knows of the keeper."""
@@ -158,6 +168,10 @@ class Child:
                 continue
             if message[0] == CALL:
                 self._run(*message[1:])
+            elif message[0] == HOLD:
+                self._hold(*message[1:])
+            elif message[0] == DROP:
+                self._holding.drop(message[1])
             elif message[0] == RELEASE:
                 self._keeper.release_all()
                 self._tell_if_changed()
@@ -165,6 +179,14 @@ class Child:
             elif message[0] == LEAVE:
                 self._runner.close()
                 return
+
+    def _hold(self, number: int, what: wire.Payload, *more: Any) -> None:  # noqa: ANN401  see the messages
+        """A broadcast: by itself, or in memory that the slave has too."""
+        if not more:
+            self._holding.put(number, copies.copy_of(what))
+            return
+        sizes, descriptor = more
+        self._holding.put(number, copies.at(descriptor, cast("bytes", what), sizes))
 
     def _wait(self) -> None:
         """Wait for a message, and release meanwhile what is idle for too long."""

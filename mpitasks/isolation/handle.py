@@ -26,11 +26,12 @@ from ..ids import CallId, Rank
 from ..retries import names_of
 from ..runtime import stacks
 from ..runtime.alarm import PATIENCE, Limit
+from ..runtime.holding import Holding
 from ..runtime.messages import Named, Outcome, Record, SentCall
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import endings, line, memory, start
-from .messages import BROKEN, CALL, DONE, ENDED, FORK, HELD, KILL, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, STACK
+from .messages import BROKEN, CALL, DONE, DROP, ENDED, FORK, HELD, HOLD, KILL, LEAVE, LIMIT, RECORD, RELEASE, RELEASED, STACK
 from .page import Page
 
 TICK = 0.05
@@ -53,6 +54,7 @@ class Isolation:
         is_stopped: Whether the outcome of that call is not wanted any more.
         tell_heard: Told when a call has asked for that, before its outcome is given back.
         tell_acquired: As in `Runner`.
+        holding: The broadcasts of the slave, which the child maps too.
         records: Where log records go.
     """
 
@@ -65,6 +67,7 @@ class Isolation:
         tell_heard: Callable[[CallId], None],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         records: deque[Record],
+        holding: Holding | None = None,
     ) -> None:
         self.held: tuple[Named, ...] = ()
         """What the child holds."""
@@ -74,6 +77,7 @@ class Isolation:
         self._tell_heard = tell_heard
         self._tell_acquired = tell_acquired
         self._records = records
+        self._holding = holding or Holding()
         self._functions: dict[int, Callable[..., Any]] = {}
         self._nanny: start.Nanny | None = None
         self._child: _Child | None = None
@@ -129,6 +133,7 @@ class Isolation:
         child = self._child
         if child is not None:
             self._listen(child, 0)
+            self._let_forget(child)
             if child.has_ended:
                 self._bury(child)
 
@@ -162,6 +167,7 @@ class Isolation:
         self._calls += 1
         number = self._calls
         child.begin()
+        self._hand_over(child, call)
         child.send((CALL, number, *self._functions_for(child, call), _sendable(call)))
         asked = monotonic()
         while True:
@@ -179,6 +185,24 @@ class Isolation:
         if outcome[1] is not None and endings.MEMORY in outcome[1][0] and not child.has_ended:
             self._let_leave(child)  # the task may have set a limit, which would lame the calls that follow
         return (*outcome[:3], wire.sendable(outcome[3]))
+
+    def _hand_over(self, child: _Child, call: SentCall) -> None:
+        """Let the child have the broadcasts that the call needs, in the same memory."""
+        self._let_forget(child)
+        for number in {value.number for value in call[6] if isinstance(value, wire.Reference)} - child.holds:
+            child.holds.add(number)
+            copy = self._holding.copy(number)
+            if copy.where is None:
+                child.send((HOLD, number, wire.sendable(copy.payload)))
+            else:
+                _, descriptor, secret, sizes = copy.where
+                child.send((HOLD, number, secret, sizes), (descriptor,))
+
+    def _let_forget(self, child: _Child) -> None:
+        """What the slave has dropped, the child drops too."""
+        for number in [one for one in child.holds if not self._holding.has(one)]:
+            child.holds.remove(number)
+            child.send((DROP, number))
 
     def _crashed(self, child: _Child, call: SentCall, number: int) -> Outcome | None:
         """What that child's end is for the call. None: it never took it."""
@@ -355,6 +379,8 @@ class _Child:
         self.stacks_file = memory.new(0)
         self.functions: set[int] = set()
         """Numbers of those that it has."""
+        self.holds: set[int] = set()
+        """Numbers of the broadcasts that it has."""
         self.outcome: Outcome | None = None
         """Of the call that runs."""
         self.has_released = self.has_ended = False
@@ -386,10 +412,10 @@ class _Child:
         self.page.tell_stop(wanted=True)
         self.memory_before.note()
 
-    def send(self, message: tuple[Any, ...]) -> None:
+    def send(self, message: tuple[Any, ...], hand_over: tuple[int, ...] = ()) -> None:
         """Tell it something; if it is gone, the nanny is about to say so."""
         try:
-            self.line.send(message)
+            self.line.send(message, hand_over)
         except (BrokenPipeError, ConnectionResetError):
             return
 

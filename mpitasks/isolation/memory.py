@@ -70,6 +70,18 @@ def take(descriptor: int, sizes: Sequence[int]) -> list[memoryview]:
     return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
+def look(descriptor: int, sizes: Sequence[int]) -> list[memoryview]:
+    """Views of the buffers that were put there, which nobody can write to by them; the descriptor stays open.
+
+    Raises:
+        OSError: There is no memory of that size.
+        ValueError: As much as that.
+    """
+    starts = _starts(sizes)
+    memory = memoryview(mmap.mmap(descriptor, starts[-1] + sizes[-1], prot=mmap.PROT_READ))
+    return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
 def _starts(sizes: Sequence[int]) -> list[int]:
     """Where each buffer begins."""
     starts, end = [], 0

@@ -9,6 +9,8 @@
     nanny ──► slave  ENDED   number, status          nothing of it is left
                      BROKEN  number, text            no child can be made
     slave ──► child  CALL    functions, dropped, call
+                     HOLD    number, and the secret and sizes of a broadcast, whose descriptor comes with it; or itself
+                     DROP    number                  of a broadcast that no call needs any more
                      RELEASE                         what is held
                      LEAVE                           and release what is held before
     child ──► slave  HELD    held, acquired          that has changed
@@ -23,4 +25,4 @@ from __future__ import annotations
 UNHEARD = 117
 """Exit code of a child that can't reach its slave."""
 
-IMPORT, FORK, STACK, KILL, ENDED, BROKEN, CALL, RELEASE, LEAVE, HELD, RECORD, DONE, RELEASED, LIMIT = range(14)
+IMPORT, FORK, STACK, KILL, ENDED, BROKEN, CALL, RELEASE, LEAVE, HELD, RECORD, DONE, RELEASED, LIMIT, HOLD, DROP = range(16)

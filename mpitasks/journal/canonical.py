@@ -28,6 +28,8 @@ from ..errors import NoIdentity
 
 HOOK = "__mpitasks_id__"
 """The method by which a value says itself what tells it from others."""
+CONTENT = "__mpitasks_content__"
+"""The method of what stands for a value, and so is equal to it; it is given `canonical`."""
 _LARGE = 4096
 """Bytes from which a value stands as its digest."""
 
@@ -194,6 +196,7 @@ def _named_tuple(value: Any) -> bytes:  # noqa: ANN401  as canonical
 
 
 _BY_LOOK: list[tuple[Callable[[Any], bool], Callable[[Any], bytes]]] = [
+    (lambda value: hasattr(type(value), CONTENT), lambda value: bytes(getattr(value, CONTENT)(canonical))),
     (lambda value: hasattr(type(value), HOOK), _by_hook),
     (lambda value: isinstance(value, type), _importable),  # of a metaclass
     (lambda value: isinstance(value, enum.Enum), _enum),

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import EncodeError
+from ..errors import EncodeError, NotRunning
 from ..options import Plan, Setup
 from ..transport import wire
 from .functions import dumps, is_known, names_known_everywhere
@@ -19,7 +19,8 @@ class Encoder:
 
     def __init__(self) -> None:
         self._known = names_known_everywhere()
-        self._setups: dict[str, bytes] = {}
+        self._setups: dict[str, tuple[bytes, list[Any]]] = {}
+        """Each with the broadcasts that it holds."""
 
     def arguments(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[wire.Payload, list[Any]]:
         """The arguments of a call, and the futures among them, place by place.
@@ -31,6 +32,8 @@ class Encoder:
         named = function is not None and self.travels_by_name(function)
         try:
             return wire.encode_arguments((function, args, kwargs) if named else (args, kwargs))
+        except NotRunning:  # a broadcast of another run, or one that was released
+            raise
         except Exception as error:
             raise _which(plan, args, kwargs, error) from error
 
@@ -39,21 +42,24 @@ class Encoder:
         by_name = isinstance(function, types.FunctionType | types.BuiltinFunctionType | type)
         return by_name and is_known(function, self._known)
 
-    def function(self, function: Callable[..., Any]) -> bytes:
-        """A function that does not travel by name.
+    def function(self, function: Callable[..., Any], claims: list[Any]) -> bytes:
+        """A function that does not travel by name; broadcasts that it holds are added to the call's claims.
 
         Raises:
             EncodeError: It can't be pickled.
         """
-        return dumps(function, self._known)
+        with wire.noting(claims):
+            return dumps(function, self._known)
 
-    def setup(self, setup: Setup) -> bytes:
+    def setup(self, setup: Setup, claims: list[Any]) -> bytes:
         """An executor's initializer, as it was when the executor's first call was submitted."""
-        pickled = self._setups.get(setup.name)
-        if pickled is None:
+        known = self._setups.get(setup.name)
+        if known is None:
+            needed: list[Any] = []
             function = _Initializer(setup.name, setup.initializer, setup.initargs)
-            pickled = self._setups[setup.name] = dumps(function, self._known)
-        return pickled
+            known = self._setups[setup.name] = self.function(function, needed), needed
+        claims += known[1]
+        return known[0]
 
 
 class _Initializer:

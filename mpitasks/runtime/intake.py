@@ -23,7 +23,7 @@ from .endings import Endings
 from .functions import Functions
 from .items import Items
 from .losses import Losses
-from .messages import BYE, HEARD, LIMIT, MANY, REPORT, STACKS, STOP, STUCK, Named, Outcome
+from .messages import BYE, HAS, HEARD, LACKS, LIMIT, MANY, REPORT, STACKS, STOP, STUCK, Named, Outcome
 from .news import News
 from .overdue import Overdue, Stuck, along_with
 from .post import Post
@@ -92,6 +92,8 @@ class Intake:
             self._overdue.limited(arrival.source, None if message[1] is None else Limit(*message[1]), now)
         elif message[0] == STUCK:
             self.leave_behind(Stuck(arrival.source, *message[1:]), now)
+        elif message[0] in (HAS, LACKS):
+            self._post.shipping.take_in(arrival.source, *message)
         else:
             self._children.take_in(arrival.source, message, now)
 
@@ -178,6 +180,7 @@ class Intake:
         while self._transport.deaths:
             death = self._transport.deaths.popleft()
             self._transport.drop(death.rank)
+            self._post.shipping.lost(death.rank)
             if death.rank in self._post.present:
                 self._post.present.remove(death.rank)
                 if not self._post.dismissed or any(rank == death.rank for rank, _ in self._scheduler.sent()):

@@ -21,6 +21,7 @@ from .. import registry
 from ..context import Context, enter, leave
 from ..core.calls import Provided, chain_of, surplus
 from ..ids import Rank
+from ..transport import wire
 from .messages import Named
 
 _logger = logging.getLogger("mpitasks")
@@ -174,7 +175,8 @@ def _acquire(one: Provided, inner: dict[str, Any]) -> _Holding:
     mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     try:
         provider = registry.resource(one.kind.name)
-        generator = cast("Generator[Any]", provider.fn(*one.args))
+        args = [wire.decode(arg) if isinstance(arg, wire.Reference) else arg for arg in one.args]  # a broadcast
+        generator = cast("Generator[Any]", provider.fn(*args))
         value = next(generator, _END)
     except BaseException as error:
         error.add_note(f"while acquiring resource {one!r}")

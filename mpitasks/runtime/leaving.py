@@ -66,6 +66,8 @@ class Leaving:
 
     def let_go(self, grace: float, processes: int) -> None:
         """Let the slaves go: up to `grace` seconds for those that are not in a call."""
+        with suppress(FarmBroken):
+            self._wait(self._is_settled, threading.Event, grace)
         told = self._part_with(processes)
         with self._lock:
             self._post.dismissed = True
@@ -87,10 +89,19 @@ class Leaving:
                 self._wait(lambda: told.isdisjoint(self._post.present), threading.Event, LEAVE_WITHIN)
         return told
 
+    def _is_settled(self) -> bool:
+        """Whether no slave sends anything to another, which would keep MPI from ending."""
+        with self._lock:
+            return self._post.shipping.is_settled(self._busy())
+
+    def _busy(self) -> set[Rank]:
+        """Those that can't leave now."""
+        return {*self._overdue.left, *(rank for rank, _ in self._scheduler.sent())}
+
     def have_left(self) -> bool:
         """Whether all slaves have left that can."""
         with self._lock:
-            busy = {*self._overdue.left, *(rank for rank, _ in self._scheduler.sent())}
+            busy = self._busy()
             return busy.issuperset(self._post.present) and (bool(busy) or not self._transport.sending)
 
     def not_left(self) -> list[int]:

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar, cast
 from .. import registry
 from ..context import Context, LateContext, enter, leave
 from ..futures import Future
-from ..ids import CallId, Rank
+from ..ids import CallId
 from ..retries import Failure
 from ..transport import wire
 from .messages import EACH_PICKLED, MANY, ONE_ARGUMENT, SentMany
@@ -39,11 +39,9 @@ _NEVER = object()
 class _Slave(Protocol):
     """What is needed of the slave."""
 
-    rank: Rank
     wire: Any  # threading.RLock, of which typeshed makes a function
 
     def is_here(self) -> bool: ...
-    def is_stopped(self, call_id: CallId) -> bool: ...
     def tell(self, message: tuple[Any, ...]) -> None: ...
 
 
@@ -227,8 +225,7 @@ class Loop:
         return self._context(run, min(len(run.values), run.count - 1))
 
     def _context(self, run: _Run, place: int) -> Context:
-        call_id, is_stopped = CallId(run.first + place), self._slave.is_stopped
-        return Context(run.name, self._slave.rank, run.attempt, lambda: is_stopped(call_id), call_id, self._runner.farm)
+        return self._runner.context(run.name, run.attempt, CallId(run.first + place))
 
     def _tell(self, run: _Run, left: int, seconds: float, *, alone: bool) -> None:
         done = run.count_told

@@ -54,6 +54,7 @@ from .overdue import Overdue
 from .post import Post
 from .pump import Pumps
 from .recall import Recall
+from .shipping import Shipping
 from .stacks import Place
 from .submissions import Submissions
 
@@ -94,11 +95,12 @@ class Master:
         """Make the parts, and tell each of those that it works with."""
         transport, scheduler, drive = self._transport, self._scheduler, self._drive
         functions = self._functions = Functions()
+        shipping = self._shipping = Shipping(self.send_if_there, self.places, range(1, transport.size))
         news = self._news = News()
         losses = self._losses = Losses(strikes, self.slaves, self.places)
         overdue = self._overdue = Overdue(self.places)
         recall = self._recall = Recall(scheduler)
-        post = self._post = Post(transport, functions)
+        post = self._post = Post(transport, functions, shipping)
         endings = self._endings = Endings(scheduler, recall, functions, news=news, drive=drive, accept=self.accept)
         children = self._children = Children(self, self, scheduler)
         self._leaving = Leaving(
@@ -112,6 +114,7 @@ class Master:
             endings=endings,
             children=children,
             functions=functions,
+            shipping=shipping,
             losses=losses,
             drive=drive,
         )
@@ -208,6 +211,14 @@ class Master:
                 self._endings.finish(ours(call), payload, returned=False)
                 self._children.settle()
         self.announce()
+
+    def keep(self, payload: wire.Payload) -> wire.Reference:
+        """Keep a value for slaves that need it, while anybody has the reference.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
+        return self._submissions.keep(payload)
 
     def wait(self, done: Callable[[], bool], watch: Callable[[], threading.Event], timeout: float | None) -> bool:
         """Wait in the caller's thread, running the farm meanwhile; False if the time ran out.
@@ -332,6 +343,7 @@ class Master:
         self._leaving.let_go(grace, len(self.places))
         self._drive.broken = self._drive.broken or FarmBroken("the run has ended")
         self.end_all(self._drive.broken)
+        self._shipping.close()
         return self._leaving.not_left()
 
     def end_all(self, why: BaseException) -> None:
@@ -447,6 +459,8 @@ class Master:
                 for call in self._endings.later.take(now):
                     self._scheduler.resumed(call)
                 heard = True
+            if self._shipping.due <= now:
+                self._shipping.look(now)
             if self._overdue.due <= now:
                 for stuck in self._overdue.look(now):
                     self._intake.leave_behind(stuck, now)

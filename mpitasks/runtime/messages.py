@@ -14,6 +14,11 @@
            ──► WITHDRAWN  number, in time        of such a call, whether it was cancelled
            ──► DEADLOCK   wait, why              what that call waits for can't happen
            ──► KEEP                              tell what calls you submit from others: outcomes are kept
+           ──► SHIP    number, value, shared     a broadcast, and whether others of your host need it; slaves send it too
+           ──► ATTACH  number, where             a broadcast that another process of your host has
+           ──► PASS_ON number, rank, shared      send that broadcast there, as soon as you have it
+           ──► FREE    number                    no call needs that broadcast any more
+           ──► GONE    rank                      that slave has died: what is on its way there never arrives
     slave  ──► REPORT  outcomes, given back, log records, resources
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
            ──► BYE                               nothing will come any more
@@ -26,8 +31,11 @@
            ──► GOES_ON   wait, given back        it waits no longer
            ──► STILL   wait, answers seen        nothing but an answer can end this wait
            ──► JOINS   call id, number           the call has ended by giving back the future of that one
+           ──► HAS     number, where             that broadcast is here; where others of the host find it (None: nowhere)
+           ──► LACKS   number                    it can't be found there: send it
 
-A number names a call that a slave has submitted: each slave counts its own. So it does its waits.
+A number names a call that a slave has submitted: each slave counts its own. So it does its waits. The master numbers the
+broadcasts.
 
 Plain tuples that begin with a number: they pickle three times as fast as anything with names. Every value in them that is
 the user's is a payload already: reading a message runs no user code.
@@ -45,6 +53,7 @@ from ..transport.wire import Payload
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS, LIMIT, STUCK, STAY = range(12)
 ABOVE, ANSWER, WITHDRAWN, DEADLOCK, KEEP, SUBMIT, WITHDRAW, WAITS, GOES_ON, STILL, JOINS = range(12, 23)
 MANY = 23
+SHIP, ATTACH, PASS_ON, FREE, GONE, HAS, LACKS = OF_BROADCASTS = range(40, 47)
 
 Target = str | int | None
 """What to call: the task of that name; the function of that number, sent before; None: the first of the arguments."""

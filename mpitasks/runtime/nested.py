@@ -30,6 +30,7 @@ from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
+from ..broadcasts import handed_on
 from ..context import current, inside_a_call
 from ..core.calls import PLAIN, Provided
 from ..errors import Deadlock, NotRunning
@@ -134,6 +135,8 @@ class NestedFarm:
         self.slaves = slaves
         self.waits: list[int] = []
         """Numbers of the waits that go on here, the top one last."""
+        self._waiters: list[CallId] = []
+        """The calls that wait so."""
         self.took_relative = False
         """A child's identity was asked for that tells it from others of the same parent alone."""
         self._slave = slave
@@ -174,16 +177,18 @@ class NestedFarm:
             EncodeError: An argument can't be pickled; the message names it.
         """
         self._slave.stand_alone()
+        if current()._given:
+            args, kwargs = handed_on(args, kwargs)
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         child = OwnChild(self, plan.name)
         child._parent = current()._call
         identity = self._identify(child, plan, args, kwargs) if self._keeps or plan.memo else None
-        for other in [*claims, *plan.after]:
+        for other in [*(one for one in claims if isinstance(one, Future)), *plan.after]:
             self._refuse_foreign(other, plan)
             if other.done() and (other.cancelled() or other._is_failure()):
                 return self._never_ran(child, other)
-        function, seen = self._function(plan), self._seen  # before numbers are named: answers may come in meanwhile
-        values = [_value_of(other) for other in claims]
+        function, seen = self._function(plan, claims), self._seen  # before numbers are named: answers may come in meanwhile
+        values = [_value_of(one) if isinstance(one, OwnChild) else one for one in claims]
         after = [other._number for other in cast("Sequence[OwnChild]", plan.after) if not other.done()]
         child._number = next(self._numbers)
         self._pending[child._number] = child
@@ -237,8 +242,11 @@ class NestedFarm:
             return True
         if self._loops:
             self._leave_to_coroutine()
+        call = current()._call
+        if call in self._waiters[-1:]:  # a callback waits, which was run because its call does
+            return self._run_until(done, self.waits[-1], deadline)
         self._stack.check(len(self.waits))
-        with self._waiting(current()._call) as number:
+        with self._waiting(call) as number:
             return self._run_until(done, number, deadline)
 
     def _leave_to_coroutine(self) -> None:
@@ -271,6 +279,10 @@ class NestedFarm:
         if self._loop_of.get(call) is loop:
             self._begin_on(loop, call)
 
+    def keep(self, payload: wire.Payload) -> wire.Reference:
+        """Main alone broadcasts."""
+        raise NotImplementedError
+
     def statistics(self) -> Statistics:
         """Main alone sees all of the farm."""
         msg = "statistics() was called inside a task: call it in main(), or after the run"
@@ -291,28 +303,51 @@ class NestedFarm:
             self._keeps = True
 
     def announce(self) -> bool:
-        """Tell who waits here, and run callbacks, which may take long. Whether there was something."""
+        """Tell who waits here, and run callbacks of the call that does, which may take long. Whether there was something.
+
+        Those of other calls have a thread: if one waited here, what it waits for could not run on top of this call.
+        """
         while self._discarded:
             self.withdraw(self._discarded.popleft())
+        call = current()._call
+        return self._tell(lambda child: child._parent == call)
+
+    def announce_aside(self) -> None:
+        """The same for the other calls, in a thread in which callbacks may take long and wait; in another one if they do."""
+        self._tellers = [one for one in self._tellers if one.is_alive()]
+        goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
+        if (self._discarded or any(map(self._is_told_aside, self._ended.copy()))) and not goes_on:
+            teller = threading.Thread(target=self._tell_aside, name="mpitasks-callbacks", daemon=True)
+            self._tellers.append(teller)
+            teller.start()
+
+    def _is_told_aside(self, child: OwnChild) -> bool:
+        """Whether the call that submitted it does not wait on top, which then tells itself of it."""
+        return child._parent not in self._waiters[-1:]
+
+    def _tell_aside(self) -> None:
+        while self._discarded:
+            self.withdraw(self._discarded.popleft())
+        while self._tell(self._is_told_aside):
+            pass
+
+    def _tell(self, fits: Callable[[OwnChild], bool]) -> bool:
+        """Announce the ends of these. Whether there was one."""
         told = False
-        while self._ended:
+        for _ in range(len(self._ended)):
             try:
-                self._ended.popleft()._announce()
+                child = self._ended.popleft()
             except IndexError:  # another thread was faster
                 break
+            if not fits(child):
+                self._ended.append(child)
+                continue
+            try:
+                child._announce()
             finally:
                 self._told += 1
             told = True
         return told
-
-    def announce_aside(self) -> None:
-        """As `announce`, in a thread of its own, in which callbacks may take long and wait; in another one if they do."""
-        self._tellers = [one for one in self._tellers if one.is_alive()]
-        goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
-        if (self._ended or self._discarded) and not goes_on:
-            teller = threading.Thread(target=self.announce, name="mpitasks-callbacks", daemon=True)
-            self._tellers.append(teller)
-            teller.start()
 
     def joins(self, outcome: tuple[CallId, object, float | None, object]) -> tuple[Any, ...]:
         """The message that a call has ended by giving back the future of another, which need not have ended."""
@@ -336,6 +371,7 @@ class NestedFarm:
 
     def close(self) -> None:
         """Nobody will ask any more: let callbacks end, and log the failures that nobody has asked for."""
+        self.announce_aside()
         until = perf_counter() + LONGEST_CALLBACKS
         for teller in self._tellers:
             teller.join(max(0.0, until - perf_counter()))
@@ -359,6 +395,7 @@ class NestedFarm:
         number = next(self._wait_numbers)
         with self._slave.wire:  # in one step, or the listener might take a window in between
             self.waits.append(number)
+            self._waiters.append(call)
             self._slave.tell((WAITS, call, number, self._slave.unbegun()))
         return number
 
@@ -366,6 +403,7 @@ class NestedFarm:
         """The call that waits on top goes on."""
         with self._slave.wire:
             number = self.waits.pop()
+            self._waiters.pop()
             self._deadlocks.pop(number, None)
             self._slave.tell((GOES_ON, number, self._slave.unbegun()))
 
@@ -386,7 +424,7 @@ class NestedFarm:
             self.announce()
             self._slave.check_time()
             if number in self._deadlocks and not done():
-                raise Deadlock(self._deadlocks[number])
+                raise Deadlock(self._deadlocks.pop(number))
         return True
 
     def say_still(self, number: int) -> None:
@@ -473,11 +511,11 @@ class NestedFarm:
         child._identity, child._relative = same + place.to_bytes(4, "little"), relative
         return same, place, relative, shown
 
-    def _function(self, plan: Plan) -> bytes | None:
+    def _function(self, plan: Plan, claims: list[Any]) -> bytes | None:
         """A function that is no task: as bytes; empty if it travels by name, among the arguments."""
         if plan.function is None:
             return None
-        return b"" if self._encoder.travels_by_name(plan.function) else self._encoder.function(plan.function)
+        return b"" if self._encoder.travels_by_name(plan.function) else self._encoder.function(plan.function, claims)
 
     def _pickled(self, plan: Plan) -> bytes:
         """How it is to be run, without what travels by itself."""

@@ -14,6 +14,7 @@ from .calls import FarmCall
 from .functions import Functions
 from .items import Items
 from .messages import ABOVE, BACK, STOP, WINDOW, SentCall, SentMany
+from .shipping import Shipping
 
 
 class Post:
@@ -24,11 +25,13 @@ class Post:
     dismissed = False
     """The slaves were let go."""
 
-    def __init__(self, transport: Transport, functions: Functions) -> None:
+    def __init__(self, transport: Transport, functions: Functions, shipping: Shipping) -> None:
         self.present = [Rank(rank) for rank in range(1, transport.size)]
         """The slaves that have neither died nor left."""
         self._transport = transport
         self._functions = functions
+        self.shipping = shipping
+        """Brings what calls need that slaves lack."""
 
     def send(self, rank: Rank, message: tuple[Any, ...]) -> None:
         """Send a message."""
@@ -67,6 +70,8 @@ class Post:
             if call.is_unwanted:  # it has come back, or its slave has died
                 unwanted.append(call.id)
             values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
+            if values:
+                self.shipping.provide(order.rank, values)
             payload = wire.sendable(call.payload)
             plan = call.plan
             isolate = plan.isolate or self.isolates

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .. import registry
-from ..context import Context, current, enter, leave
+from ..context import Context, Known, current, enter, leave
 from ..core.calls import Provided
 from ..errors import EncodeError, InitializerFailed, RemoteTraceback
 from ..futures import Future
@@ -53,6 +53,7 @@ class Runner:
         tell_limit: Told just before something with a limit begins: nobody here may be able to tell later. None: what comes
             next has none.
         farm: What runs the calls that these calls submit; None: they can submit none.
+        known: The values here that references stand for.
     """
 
     def __init__(  # noqa: PLR0913  what a slave and its child each have of their own
@@ -64,6 +65,7 @@ class Runner:
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         tell_limit: Callable[[Limit | None], object] = bool,
         farm: NestedFarm | None = None,
+        known: Known | None = None,
     ) -> None:
         self.alarm = Alarm()
         self.keeper = Keeper(rank)
@@ -73,6 +75,7 @@ class Runner:
         self._tell_acquired = tell_acquired
         self._tell_limit = tell_limit
         self.farm = farm
+        self._known = known
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
         self._loops: list[asyncio.Runner] = []
@@ -96,8 +99,10 @@ class Runner:
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
-        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self.farm)
-        token = enter(context)
+        context = self.context(name, attempt, call_id)
+        token, outer = enter(context), asyncio._get_running_loop()
+        if outer is not None:  # inline under an async main, and on top of an async call: it stands still
+            asyncio._set_running_loop(None)
         try:
             if call[7] is not None:
                 self._hold(call, call[7], context)
@@ -107,6 +112,8 @@ class Runner:
             failure, payload = self.failure_of(error, self.note(name, call_id, attempt))
         finally:
             leave(token)
+            if outer is not None:
+                asyncio._set_running_loop(outer)
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
@@ -119,6 +126,10 @@ class Runner:
         error = timed_out(limit, f"can't be interrupted; slave {self._rank} is left in it", stack)
         error.__cause__ = RemoteTraceback(stack)
         return attempt, (call_id, TIMED_OUT, None, encode_failure(error, self.note(name, call_id, attempt)))
+
+    def context(self, name: str, attempt: int, call_id: CallId) -> Context:
+        """What that call may know of itself."""
+        return Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self.farm, self._known)
 
     def note(self, name: str, call_id: CallId, attempt: int) -> str:
         """Which call, and where: for its failure."""
@@ -205,8 +216,6 @@ class Runner:
         """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
         mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
         loop = self._loops.pop() if self._loops else asyncio.Runner()
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)  # one runs inline under an async main, and below async tasks that wait: it stands still
         try:
             if self.farm is not None:
                 self.farm.entered(loop.get_loop())
@@ -214,7 +223,6 @@ class Runner:
         finally:
             if self.farm is not None:
                 self.farm.left(loop.get_loop())
-            asyncio._set_running_loop(outer)
             self._loops.append(loop)
 
     def failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
@@ -249,15 +257,6 @@ class Runner:
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
-
-
-def _is_loop_running() -> bool:
-    """Whether an event loop runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from .. import output
 from ..futures import Future
-from ..ids import MASTER, CallId
+from ..ids import MASTER, CallId, Rank
 from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
@@ -32,6 +32,7 @@ from .alarm import Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
 from .drive import never
+from .holding import SlaveHolding
 from .loop import Loop
 from .messages import (
     ABOVE,
@@ -41,6 +42,7 @@ from .messages import (
     HEARD,
     LEAVE,
     LIMIT,
+    OF_BROADCASTS,
     REPORT,
     STACKS,
     STAY,
@@ -112,6 +114,7 @@ class Slave:
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
         self._nested = self._new_farm(transport.size - 1)
+        self._holding = SlaveHolding(self._send, transport.is_sending_to, transport.drop)
         self._runner, self._isolation = self._new_runners(host)
         self._keeper = self._runner.keeper
         self._loop = Loop(self, self._runner)
@@ -136,6 +139,7 @@ class Slave:
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
             farm=self._nested,
+            known=self._holding,
         )
         aside = Isolation(
             self.rank,
@@ -144,6 +148,7 @@ class Slave:
             tell_heard=self._tell_heard,
             tell_acquired=self._tell_acquired,
             records=self.records,
+            holding=self._holding,
         )
         return here, aside
 
@@ -164,8 +169,7 @@ class Slave:
 
     def step(self) -> bool:
         """Run a call, or else look for messages, or else pause. False if there was nothing to do."""
-        if self._inbox:
-            self._run_next()
+        if self._inbox and self._run_next():
             return True
         if self.receive():
             self.backoff.reset()
@@ -185,8 +189,8 @@ class Slave:
         """Run everything that has been sent so far, and return."""
         self._thread = threading.current_thread()
         while self.receive() or self._inbox:
-            if self._inbox:
-                self._run_next()
+            if self._inbox and not self._run_next():
+                return
 
     def close(self) -> None:
         """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
@@ -194,6 +198,7 @@ class Slave:
         self._isolation.close()
         self._nested.close()
         self.finish_sending()
+        self._finish_passing_on()
         with self.wire:
             self._transport.send(MASTER, wire.pack((BYE,)))
         until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
@@ -232,6 +237,8 @@ class Slave:
             self.after_deaths = message[1:] == (True,)
         elif kind == ABOVE:
             self._take_above(*message[1:])
+        elif kind in OF_BROADCASTS:
+            self._holding.take_in(*message)
         elif kind != STACKS:
             self._nested.take_in(message)
         elif not self._isolation.ask_stack(self._tell_stacks):
@@ -303,9 +310,24 @@ class Slave:
             else:
                 self.backoff.pause()
 
+    def _finish_passing_on(self) -> None:
+        """Let broadcasts arrive between slaves that came too late for any call, or MPI would wait for them at its end."""
+        until = perf_counter() + LONGEST_BYE
+        while not self.after_deaths and self._is_passing_on() and perf_counter() < until:
+            self.receive()
+            self.backoff.pause()
+
+    def _is_passing_on(self) -> bool:
+        with self.wire:
+            return self._transport.sending or self._transport.receiving
+
     def _is_sending(self) -> bool:
         with self.wire:
-            return self._transport.sending
+            return self._transport.is_sending_to(MASTER)
+
+    def _send(self, rank: Rank, message: tuple[Any, ...]) -> None:
+        """Send to any rank; whoever calls this has the wire's lock."""
+        self._transport.send(rank, wire.pack(message))
 
     # ---------------------------------------------------------------- while a call waits
 
@@ -315,7 +337,7 @@ class Slave:
 
     def step_above(self) -> bool:
         """Run a call on top of the one that waits, or else look for messages. False if there was nothing to do."""
-        if not self._inbox:
+        if not self._inbox or not self._is_next_ready():
             return self.receive()
         above, level, frame = self._above, self._level, sys._getframe()
         self._above, began = 0.0, perf_counter()
@@ -329,6 +351,13 @@ class Slave:
             self._keeper.below()
             self._above = above + perf_counter() - began
         return True
+
+    def _is_next_ready(self) -> bool:
+        try:
+            call = self._inbox[0]
+        except IndexError:  # the listener has just given it back
+            return False
+        return not call[6] or self._is_ready(call)
 
     def check_time(self) -> None:
         """Raise if the time of the call is up that waits here: an alarm raises nothing in code of ours."""
@@ -354,9 +383,8 @@ class Slave:
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
                 self._watch()
-                if not self._nested.waits:
-                    self._nested.announce_aside()
             seen = self._begun
+            self._nested.announce_aside()
 
     def _let_others_go_on(self) -> None:
         """One of many takes long, or all do: nothing is to wait for that."""
@@ -401,12 +429,25 @@ class Slave:
 
     # ---------------------------------------------------------------- calls
 
-    def _run_next(self) -> None:
-        """Run one call, and send outcomes where it is time to."""
+    def _run_next(self) -> bool:
+        """Run one call. False if it must wait for a broadcast."""
         try:
             call = self._inbox.popleft()
         except IndexError:  # the listener has just given it back
-            return
+            return True
+        if call[6] and not self._is_ready(call):
+            self._inbox.appendleft(call)
+            return False
+        self._run_and_report(call)
+        return True
+
+    def _is_ready(self, call: SentCall | SentMany) -> bool:
+        """Whether the broadcasts are here that it needs."""
+        with self.wire:
+            return self._holding.is_ready(call[6])
+
+    def _run_and_report(self, call: SentCall | SentMany) -> None:
+        """Run one call, and send outcomes where it is time to."""
         self._begun += 1
         outcome = self._run(call)
         if outcome is None:  # many, told by themselves

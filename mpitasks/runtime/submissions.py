@@ -27,6 +27,7 @@ from .items import Items
 from .losses import Losses
 from .messages import Submission
 from .recall import Recall
+from .shipping import Shipping
 
 
 class _Running(Farm, Protocol):
@@ -49,6 +50,7 @@ class Submissions:
         endings: Endings,
         children: Children,
         functions: Functions,
+        shipping: Shipping,
         losses: Losses,
         drive: Drive,
     ) -> None:
@@ -59,6 +61,7 @@ class Submissions:
         self._endings = endings
         self._children = children
         self._functions = functions
+        self._shipping = shipping
         self._losses = losses
         self._drive = drive
         self._encoder = Encoder()
@@ -93,7 +96,7 @@ class Submissions:
         """Find out which call it is. Whether its outcome is known already, and it has ended by that."""
         with self._lock:
             if self._endings.is_over:
-                self._refuse(call.plan)
+                self._refuse(repr(call.plan.name))
             book = self._recall.open()
         return self._recall.knows(book, call, args, kwargs)
 
@@ -102,9 +105,9 @@ class Submissions:
         plan, payload = call.plan, call.payload
         function = setup = None
         if plan.function is not None and not self._encoder.travels_by_name(plan.function):
-            function = self._encoder.function(plan.function)
+            function = self._encoder.function(plan.function, claims)
         if plan.setup is not None:
-            setup = self._encoder.setup(plan.setup)
+            setup = self._encoder.setup(plan.setup, claims)
         # Buffers of the user's, who may write to them as soon as `delay` returns.
         shared = plan.copy and not all(memoryview(buffer).readonly for buffer in wire.buffers_of(payload))
         if shared and plan.retries is not None:  # it may be sent again, as it is now
@@ -121,6 +124,17 @@ class Submissions:
         if leaving:
             self._farm.wait_for_sends()
 
+    def keep(self, payload: wire.Payload) -> wire.Reference:
+        """Keep a value of main, for the calls that are given it.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
+        with self._lock:
+            if self._endings.is_over:
+                self._refuse("broadcast()")
+            return self._shipping.add(payload)
+
     # ---------------------------------------------------------------- under the lock
 
     def admit(self, call: FarmCall | Items, claims: list[Any]) -> bool:
@@ -131,7 +145,7 @@ class Submissions:
         """
         plan = call.plan
         if self._endings.is_over:
-            self._refuse(plan)
+            self._refuse(repr(plan.name))
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
@@ -149,8 +163,8 @@ class Submissions:
         self._scheduler.submitted(call)
         return True
 
-    def _refuse(self, plan: Plan) -> NoReturn:
-        msg = f"{plan.name!r} can't be called any more: the run is ending"
+    def _refuse(self, what: str) -> NoReturn:
+        msg = f"{what} can't be called any more: the run is ending"
         raise FarmBroken(msg) from self._drive.broken
 
     def _tie(self, call: FarmCall, claims: list[Any]) -> bool:
@@ -196,5 +210,11 @@ class Submissions:
         self._scheduler.nested(call, parent, child.home)
         if identity is not None and self._recall.knows_child(call, identity, parent):
             return call
-        self.admit(call, [self._children.child_of(child.home, one) if isinstance(one, int) else one for one in claims])
+        self.admit(call, [self._claimed(child, one) for one in claims])
         return call
+
+    def _claimed(self, child: SlavesChild, one: int | wire.Payload) -> Future[Any] | wire.Payload:
+        """What a slave names among the arguments of a call."""
+        if isinstance(one, int):
+            return self._children.child_of(child.home, one)
+        return self._shipping.owned(one) if isinstance(one, wire.Reference) else one

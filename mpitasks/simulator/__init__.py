@@ -4,7 +4,8 @@
 
     workload ──► plan ──┬─► farm: the true core, virtual slaves ──┐
                         ├─► bounds: what no schedule can beat ────┼──► report ──► table, JSON
-                        └─► seeds_rule: mpi-master-slave's ───────┘         └──► gantt
+                        └─► seeds_rule: mpi-master-slave's ───────┘         ├──► gantt
+                                                                            └──► saturation: how long calls must be
 
 `python -m mpitasks simulate --help` is the same for the command line.
 """
@@ -12,13 +13,16 @@
 from __future__ import annotations
 
 from .builtin import BUILTIN
+from .farm import Costs
 from .report import Report, as_json, as_table
+from .saturation import shortest_calls
 from .simulation import simulate, simulate_seed
 from .workload import CallsOf, Pareto, QueueOf, ResourceOf, Workload, WorkloadError, parse, read
 
 __all__ = [
     "BUILTIN",
     "CallsOf",
+    "Costs",
     "Pareto",
     "QueueOf",
     "Report",
@@ -29,6 +33,7 @@ __all__ = [
     "as_table",
     "parse",
     "read",
+    "shortest_calls",
     "simulate",
     "simulate_seed",
 ]

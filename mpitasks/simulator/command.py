@@ -8,12 +8,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from ..command_line import number_of
 from ..core.prices import Prices
 from ..errors import MpiTasksError
 from .builtin import BUILTIN
+from .farm import Costs
 from .gantt import check_drawable, draw
 from .report import Report, as_json, as_table
 from .simulation import simulate, simulate_seed
@@ -87,10 +89,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prices", type=Path, metavar="FILE", help="begin with the prices in this file, if it is there; write it"
     )
+    parser.add_argument(
+        "--costs",
+        type=_microseconds,
+        nargs=2,
+        default=(0.0, 0.0),
+        metavar=("MESSAGE", "CALL"),
+        help="microseconds that the master needs for a message, and for a call besides; default: none",
+    )
     parser.add_argument("--gantt", type=Path, metavar="FILE", help="draw the last run, as PNG or SVG; needs matplotlib")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--no-time", action="store_true", help="leave out core/call, which alone differs from run to run")
     return parser
+
+
+def _microseconds(text: str) -> float:
+    """Such a number as seconds."""
+    try:
+        seconds = float(text) * 1e-6
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < inf:
+        msg = f"microseconds are a number, 0 or more, and not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
 
 
 def _simulate(given: argparse.Namespace) -> None:
@@ -140,7 +162,8 @@ def _reports(workload: Workload, given: argparse.Namespace) -> Iterator[Report]:
             yield seeds
         prices = _prices(given.prices)
         for run in range(1, given.runs + 1):
-            report = simulate(workload, slaves, prices=prices, run=run, record=given.gantt is not None)
+            costs, record = Costs(*given.costs), given.gantt is not None
+            report = simulate(workload, slaves, prices=prices, run=run, costs=costs, record=record)
             prices = report.prices
             yield report
 

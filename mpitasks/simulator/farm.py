@@ -6,8 +6,9 @@
                              ▲                    │ TakeBack: what is not begun, at its next look
                              └────────────────────┘
 
-A message takes no time. A slave behaves as the real one does: it runs its window in order, sends the outcomes of short
-calls together, and looks for messages every 50 ms while one call goes on for long.
+A message takes no time on its way; if `Costs` say what it costs the master, slaves may wait for the master. A slave behaves as
+the real one does: it runs its window in order, sends the outcomes of short calls together, and looks for messages every 50 ms
+while one call goes on for long.
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ LOOK, HELD, REPORT = range(3)
 
 class StuckError(MpiTasksError):
     """The core has calls to run, and waits for nothing."""
+
+
+class Costs(NamedTuple):
+    """What the master does for calls, by the clock; while it does, everything else waits for it."""
+
+    message: float = 0.0
+    """Seconds for each message, to a slave or from one."""
+    call: float = 0.0
+    """Seconds for each call besides: to submit, pack and send it, and to take in its outcome."""
+
+
+FREE = Costs()
+"""A master that needs no time."""
 
 
 class Span(NamedTuple):
@@ -108,6 +122,7 @@ class Farm:
         *,
         prices: Prices | None = None,
         rules: Rules | None = None,
+        costs: Costs = FREE,
         record: bool = False,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -119,6 +134,7 @@ class Farm:
         self._next_call = 0
         self._clock = clock
         self._record = record
+        self._costs = costs
         self._now = 0.0
         self._idle_turns = 0
         self._events: list[tuple[float, int, int]] = []
@@ -153,8 +169,8 @@ class Farm:
         self._now = max(self._now, at)
         happen = (self._look, self._held, self._report)  # by LOOK, HELD, REPORT
         while self._events and self._events[0][0] <= self._now:
-            _, what, rank = heappop(self._events)
-            happen[what](self._slaves[rank])
+            began, what, rank = heappop(self._events)
+            happen[what](self._slaves[rank], began)
         return True
 
     def _stuck(self, why: str) -> None:
@@ -190,10 +206,12 @@ class Farm:
         self.counts.decisions += 1
         for order in orders:
             slave = self._slaves[order.rank]
+            self._now += self._costs.message
             if isinstance(order, Send):
+                self._now += self._costs.call * len(order.calls)
                 slave.window.extend(order.calls)  # type: ignore[arg-type]  # these are the calls that were submitted
                 if not slave.batch:
-                    self._begin(slave)
+                    self._begin(slave, self._now)
             else:
                 self._plan_look(slave)
         if self._next_call < len(self._plan.calls):
@@ -204,13 +222,13 @@ class Farm:
 
     # ---------------------------------------------------------------- a slave's life
 
-    def _begin(self, slave: _Slave) -> None:
-        """Begin the next calls of the window: as many as are reported together."""
+    def _begin(self, slave: _Slave, at: float) -> None:
+        """Begin the next calls of the window, whatever the master does meanwhile: as many as are reported together."""
         window, counts = slave.window, self.counts
-        acquiring = self._acquire(slave, window[0].resource)
-        end = self._now
+        acquiring = self._acquire(slave, window[0].resource, at)
+        end = at
         unsent = min(len(window), MOST_UNSENT)
-        while unsent and (not slave.batch or end - self._now <= LONGEST_UNSENT):
+        while unsent and (not slave.batch or end - at <= LONGEST_UNSENT):
             unsent -= 1
             call = window.popleft()
             counts.longest_wait = max(counts.longest_wait, end - call.at)
@@ -225,7 +243,7 @@ class Farm:
             acquiring = 0.0
         heappush(self._events, (end, REPORT, slave.rank))
 
-    def _acquire(self, slave: _Slave, resource: Hashable) -> float:
+    def _acquire(self, slave: _Slave, resource: Hashable, at: float) -> float:
         """Seconds until that slave holds this resource; what is too much goes first."""
         if resource is PLAIN:
             return 0.0
@@ -242,7 +260,7 @@ class Farm:
         if isinstance(resource, Provided):
             if any(isinstance(gone, Provided) and gone.kind.max_holders is not None for gone in dropped):
                 self._tell_held(slave, [one for one in slave.holds if one is not resource], [])
-            heappush(self._events, (self._now + seconds, HELD, slave.rank))
+            heappush(self._events, (at + seconds, HELD, slave.rank))
         return seconds
 
     def _tell_held(self, slave: _Slave, held: list[Hashable], acquired: list[tuple[Provided, float]]) -> None:
@@ -252,17 +270,17 @@ class Farm:
         self.scheduler.resources_held(slave.rank, provided, acquired, self._now)
         self.counts.core_seconds += self._clock() - began
 
-    def _held(self, slave: _Slave) -> None:
+    def _held(self, slave: _Slave, _: float) -> None:
         """A provider has acquired what the slave's call needs."""
         resource = slave.batch[0][0].resource
         assert isinstance(resource, Provided)  # noqa: S101  only those are told
         self._tell_held(slave, list(slave.holds), [(resource, self._plan.acquiring[resource])])
 
-    def _report(self, slave: _Slave) -> None:
+    def _report(self, slave: _Slave, at: float) -> None:
         """The slave sends its outcomes, and goes on."""
         self._send_outcomes(slave)
         if slave.window:
-            self._begin(slave)
+            self._begin(slave, at)
 
     def _send_outcomes(self, slave: _Slave) -> None:
         """The slave sends the outcomes that it has."""
@@ -271,6 +289,7 @@ class Farm:
             return
         slave.batch = slave.batch[len(done) :]
         finished = [(call.id, told) for call, _, told in done]
+        self._now += self._costs.message
         began = self._clock()
         self.scheduler.calls_finished(slave.rank, finished, self._now)
         for call, _, _ in done:
@@ -285,7 +304,7 @@ class Farm:
         ends = slave.batch[-1][1] if slave.batch else self._now
         heappush(self._events, (min(tick, ends), LOOK, slave.rank))
 
-    def _look(self, slave: _Slave) -> None:
+    def _look(self, slave: _Slave, _: float) -> None:
         """The slave gives back what it has not begun, and sends the outcomes that wait."""
         self._send_outcomes(slave)
         back = [call.id for call in slave.window]

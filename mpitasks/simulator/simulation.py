@@ -10,7 +10,7 @@ from time import perf_counter
 from ..core.prices import Prices
 from ..core.scheduler import Rules
 from .bounds import Bound, bound_of
-from .farm import Counts, Farm
+from .farm import FREE, Costs, Counts, Farm
 from .report import Report
 from .seeds_rule import seeds_run
 from .workload import Plan, Workload
@@ -23,6 +23,7 @@ def simulate(  # noqa: PLR0913  what a run depends on
     prices: Prices | None = None,
     run: int = 1,
     rules: Rules | None = None,
+    costs: Costs = FREE,
     record: bool = False,
     clock: Callable[[], float] = perf_counter,
 ) -> Report:
@@ -34,6 +35,7 @@ def simulate(  # noqa: PLR0913  what a run depends on
         prices: What an earlier run learned, `Report.prices`; it is not changed.
         run: Number of this run, for the report.
         rules: The scheduler's numbers, to try others.
+        costs: What the master needs for a message and for a call; by default nothing.
         record: Keep what each slave did, for a picture.
         clock: Measures the core's own time.
 
@@ -41,7 +43,7 @@ def simulate(  # noqa: PLR0913  what a run depends on
         The figures, beside what no schedule can beat. The same input gives the same ones, but for the core's own time.
     """
     plan, bound = _prepared(workload, slaves)
-    farm = Farm(plan, workload.queues, slaves, prices=deepcopy(prices), rules=rules, record=record, clock=clock)
+    farm = Farm(plan, workload.queues, slaves, prices=deepcopy(prices), rules=rules, costs=costs, record=record, clock=clock)
     counts = farm.run()
     return _reported(workload, farm, counts, bound, run)
 

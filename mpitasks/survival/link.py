@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StartError
 from ..ids import Rank
-from ..shm import forget_names
 from ..transport.base import Death
 from .guard import CONNECT_WITHIN, PIPE, words_for
 from .watch import Watch, addresses_for
@@ -118,7 +117,6 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], Non
     if problems:
         msg = f"the guards of these ranks can't reach rank 0: {', '.join(problems)}; without --survive, none are needed"
         raise StartError(msg) if watch is not None else SystemExit(1)
-    forget_names("mpich_shm_")  # all ranks of this host have MPICH's memory by now
     _say({"begun": True})
     return watch.kill if watch is not None else lambda *_: None
 

@@ -49,6 +49,9 @@ class Transport(Protocol):
     def receiving(self) -> bool:
         """Whether a packet has arrived in part, so that it is worth to go on receiving."""
 
+    def is_sending_to(self, rank: Rank) -> bool:
+        """Whether a send to that rank is still under way."""
+
     @property
     def sending(self) -> bool:
         """Whether a send is still under way."""

@@ -36,6 +36,10 @@ class LocalTransport:
                 return arrival
         return None
 
+    def is_sending_to(self, rank: Rank) -> bool:  # noqa: ARG002  as every transport
+        """Never: what is sent is there."""
+        return False
+
     def drop(self, rank: Rank) -> None:
         """That rank is dead: what it has sent is not heard any more."""
         self._dropped.add(rank)

@@ -239,6 +239,10 @@ class MpiTransport:
             self._forget_sent()
         return bool(self._sends)
 
+    def is_sending_to(self, rank: Rank) -> bool:
+        """Whether a send to that rank is still under way."""
+        return self.sending and any(entry.rank == rank for entry in self._sends)
+
     def _isend(self, buffer: Buffer, rank: Rank, tag: int) -> None:
         try:
             request = self._comm.Isend([buffer, MPI.BYTE], rank, tag)

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Self
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, override
 
 INLINE = 64 * 1024
 """Bytes from which a buffer travels as a message of its own; a 64 KB copy costs about as much as a message."""
@@ -30,6 +31,7 @@ class _Threads(threading.local):
     """What this thread encodes or decodes just now."""
 
     claims: list[Any] | None = None
+    noted: list[Any] | None = None
     values: Sequence[Any] = ()
 
 
@@ -39,6 +41,30 @@ _threads = _Threads()
 Payload = bytes | tuple[Buffer, Sequence[Buffer]]
 """One encoded value: a pickle, or a pickle and the buffers it left out. Most values leave out none, and a million of them
 that wait had better be no tuples."""
+
+
+class Reference(bytes):
+    """An encoded value that the receiver knows by a number: unpickled, it is found there.
+
+    Whoever holds this keeps `owner` alive, and with that the value. Sent, it owns nothing.
+    """
+
+    number: int
+    owner: object
+
+    def __new__(cls, pickled: bytes, number: int, owner: object = None) -> Self:
+        """Pickled so that it unpickles as the value of that number."""
+        made = super().__new__(cls, pickled)
+        made.number, made.owner = number, owner
+        return made
+
+    @override
+    def __reduce__(self) -> tuple[type[Reference], tuple[bytes, int]]:
+        return Reference, (bytes(self), self.number)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Broadcast {self.number}>"
 
 
 class Packet(NamedTuple):
@@ -140,7 +166,7 @@ def unpack(packet: Packet) -> Any:  # noqa: ANN401  the receiver knows the shape
 
 
 def encode_arguments(value: object) -> tuple[Payload, list[Any]]:
-    """Encode the arguments of a call; also gives what `claim` was told, place by place.
+    """Encode the arguments of a call; also gives what `claim` and `need` were told, place by place.
 
     Raises:
         Exception: Whatever the value's own pickling raises.
@@ -164,6 +190,29 @@ def claim(owner: object) -> tuple[Callable[..., Any], tuple[int]]:
         raise TypeError(msg)
     _threads.claims.append(owner)
     return _fill, (len(_threads.claims) - 1,)
+
+
+def need(reference: Reference) -> None:
+    """For `__reduce__`: what is encoded here holds this, and can be decoded only where that is known.
+
+    Raises:
+        TypeError: Nobody sees to that here: this is neither the argument of a call nor a function that travels.
+    """
+    noted = _threads.noted if _threads.claims is None else _threads.claims
+    if noted is None:
+        msg = "a broadcast can only be pickled as an argument of a call"
+        raise TypeError(msg)
+    noted.append(reference)
+
+
+@contextmanager
+def noting(needed: list[Any]) -> Iterator[None]:
+    """Within, what is encoded in this thread may `need` references, which go into this list."""
+    outer, _threads.noted = _threads.noted, needed
+    try:
+        yield
+    finally:
+        _threads.noted = outer
 
 
 def decode_filled(payload: Payload, values: Sequence[Any]) -> Any:  # noqa: ANN401  whatever was encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -188,11 +189,12 @@ def test_the_user_s_words_reach_mpiexec(
     monkeypatch.setenv(launch.WORDS, "")  # what the option sets is undone after the test
     assert cli.main(["--mpiexec", "--host 'one:2,two:2'", "-n", "4", str(app), "--mpiexec", "mine"]) == 0
     assert cli.main(["--mpiexec=-v", "-n", "4", "-m", "app"]) == 0
+    handed_on = ["-x", "MPITASKS_CONTROL", "-x", "MPITASKS_STARTED"]
     assert started == [
-        ["/bin/mpiexec", "--host", "one:2,two:2", "-n", "4", sys.executable, str(app), "--mpiexec", "mine"],
-        ["/bin/mpiexec", "-v", "-n", "4", sys.executable, "-m", "app"],
+        ["/bin/mpiexec", *handed_on, "--host", "one:2,two:2", "-n", "4", sys.executable, str(app), "--mpiexec", "mine"],
+        ["/bin/mpiexec", *handed_on, "-v", "-n", "4", sys.executable, "-m", "app"],
     ]
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.count("mpiexec gets -x for what rank 0 must know") == 2
 
 
 def test_words_that_can_t_be_told_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +215,19 @@ def test_a_launcher_that_waits_for_a_lost_host_is_ended(tmp_path: Path, monkeypa
     ending.tell_aborted()
     waits = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"]
     assert launch._Minder(tmp_path).run(waits, dict(os.environ)) == 3
+
+
+@pytest.mark.parametrize(("told", "words"), [(None, "but rank 0 said nothing.*then set TMPDIR to a folder of both"), ("0", "")])
+def test_an_end_that_nobody_told_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str | None, words: str
+) -> None:
+    """The launcher says that all is well, and that is not to be believed: why, and the way out."""
+    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    if told is not None:
+        ending.tell(ending.End(int(told)))
+    assert launch._Minder(tmp_path).run([sys.executable, "-c", ""], dict(os.environ)) == (70 if told is None else 0)
+    said = capsys.readouterr().err
+    assert re.search(words, said) if words else not said
 
 
 @pytest.mark.parametrize(("told", "code"), [("3", 3), (None, 128 + signal.SIGSEGV)])

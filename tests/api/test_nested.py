@@ -228,6 +228,23 @@ def test_plain_code_waits_inside_of_an_async_call(inside: Callable[..., Any]) ->
     assert inside(body) == 6
 
 
+@pytest.mark.parametrize("backend", ["threads", "inline"])
+def test_plain_calls_wait_on_top_of_an_async_one(backend: str) -> None:
+    """On one slave: for them no loop runs, and it stands still."""
+
+    async def body() -> int:
+        first, second = fib.delay(4), do.delay(1)
+        return await first + await second
+
+    async def main() -> int:
+        calls.extend([body, lambda: asyncio.run(asyncio.sleep(0, 7))])
+        future = do.delay(0)
+        return await asyncio.wait_for(asyncio.wrap_future(future), tasks.PATIENCE)
+
+    assert mpitasks.run(main, backend=backend, slaves=1, grace=0.0) == 10
+    calls.clear()
+
+
 def test_each_level_knows_itself(inside: Callable[..., Any]) -> None:
     """Before and after others ran on top of it."""
 
@@ -301,6 +318,87 @@ def test_a_callback_may_delay_and_wait(threads: Run) -> None:
     threads(main)
     calls.clear()
     assert got == [(f"{__name__}.do", 2)]
+
+
+@pytest.mark.parametrize("slaves", [1, 2])
+def test_a_callback_may_wait_while_its_call_waits(slaves: int) -> None:
+    """Also within a callback, and on one slave: what it waits for runs there."""
+    got: list[int] = []
+
+    def body() -> list[int]:
+        def further(future: Any) -> None:
+            if future.result() < 4:
+                after = add.delay(future.result(), 1)
+                after.add_done_callback(further)
+                got.append(after.result())
+
+        first = add.delay(0, 1)
+        first.add_done_callback(further)
+        return [first.result(), *got[::-1]]
+
+    def main() -> Any:
+        calls.append(body)
+        return do.delay(0).result(timeout=tasks.PATIENCE)
+
+    assert mpitasks.run(main, backend="threads", slaves=slaves, grace=0.0) == [1, 2, 3, 4]
+    calls.clear()
+
+
+def test_a_deadlock_in_a_callback_is_its_own(inside: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged like all that a callback raises, and the call goes on."""
+    released: list[str] = []
+
+    def body() -> str:
+        first = add.delay(1)
+        first.add_done_callback(lambda _: released.append(looping.delay(1).result()))
+        return f"got {first.result()}"
+
+    assert inside(body) == "got 1"
+    assert "Deadlock" in caplog.text
+    assert released == []
+
+
+@task("nested.looping", memo=True)
+def looping(n: int) -> str:
+    """Wait for itself."""
+    return looping.delay(n).result()
+
+
+def test_callbacks_run_before_the_end(inside: Callable[..., Any]) -> None:
+    """Of calls that nobody waits for, too."""
+    got: list[int] = []
+
+    def body() -> None:
+        for number in range(5):
+            add.delay(number).add_done_callback(lambda future: got.append(future.result()))
+
+    inside(body)
+    assert sorted(got) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_callback_of_another_call_has_a_thread(threads: Run, ended: bool) -> None:
+    """Of one that has ended, or waits further down: what it waits for could not run on top of the call that waits here."""
+    gate, got = tasks.gate(), tasks.gate("got")
+
+    def lower() -> Any:
+        tasks.hold.delay().add_done_callback(lambda _: (add.delay(1).result(), got.begun.set()))
+        gate.wait_for_a_call()  # the other slave has it
+        return None if ended else do.delay(1).result()
+
+    def upper() -> Any:
+        return do.delay(2).result()
+
+    def top() -> bool:
+        gate.opened.set()
+        return got.begun.wait(tasks.PATIENCE / 2)
+
+    def main() -> Any:
+        calls.extend([lower, upper, top])
+        return do.delay(0).result() if not ended else (do.delay(0).result(), do.delay(1).result())[1]
+
+    assert threads(main) is True
+    calls.clear()
 
 
 # ---------------------------------------------------------------- failures

@@ -49,6 +49,18 @@ def ends(how: str) -> None:
     raise {"exit": SystemExit, "interrupt": KeyboardInterrupt}[how]
 
 
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5"])
+def test_a_pause_that_is_none_is_refused(farm: Run, names: None, delay: Any) -> None:
+    """In the call, which fails by that; the farm goes on."""
+
+    @task("tests.retries.asks_amiss", retries=2, bind=True)
+    def asks_amiss(ctx: Context) -> None:
+        ctx.retry(delay=delay)
+
+    with pytest.raises(ValueError, match=r"retry\(delay=.*\) must be seconds, 0 or more: the pause before the next run"):
+        farm(lambda: (asks_amiss.options(retries=0).delay().exception(), asks_amiss.options(retries=0).delay().result()))
+
+
 @pytest.mark.parametrize("asks", [True, False])
 def test_a_cancelled_call_does_not_run_again(threads: Run, names: None, asks: bool) -> None:
     """Nobody wants it: it fails as it failed, whether it had asked or not."""

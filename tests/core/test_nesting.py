@@ -41,6 +41,13 @@ class Farm:
         self.scheduler.submitted(call)
         return call
 
+    def follow(self, queue: str, parent: Call, other: Call, rank: int = 1) -> None:
+        """A call on that slave submits one that is to end as another does."""
+        self.count += 1
+        call = Call(CallId(self.count), queue)
+        self.scheduler.nested(call, parent, Rank(rank))
+        self.scheduler.joined(call, other)
+
     def decide(self) -> dict[int, tuple[list[int], int]]:
         """To which slave which calls went, and on top of which wait."""
         orders = self.scheduler.decide(0.0)
@@ -468,6 +475,51 @@ def test_a_cycle_of_limits_is_told_to_the_youngest() -> None:
         "call 2 of 'b' on slave 1 waits for call 4 of 'a', which can't run: its limit max_slaves is reached by slave 2; "
         "call 1 of 'a' on slave 2 waits for call 3 of 'b', which can't run: its limit max_slaves is reached by slave 1"
     )
+
+
+def test_a_wait_for_an_equal_call_says_which_that_is() -> None:
+    """One that is to end as the waiting call does never will."""
+    farm = Farm(1, f=None)
+    parent = farm.submit("f")
+    farm.decide()
+    farm.follow("f", parent, parent)
+    farm.wait(parent)
+    stuck = farm.scheduler.still_waits(ONE, 1)
+    assert stuck is not None
+    assert stuck.why == "call 1 of 'f' on slave 1 waits for call 2 of 'f', which ends only after call 1 of 'f'"
+
+
+@pytest.mark.parametrize(
+    ("slaves", "why"),
+    [
+        (1, "call 2 of 'g' on slave 1 waits for call 3 of 'f', which ends only after call 1 of 'f', which waits below it"),
+        (
+            2,
+            (
+                "call 2 of 'g' on slave 1 waits for call 3 of 'f', which ends only after call 1 of 'f', "
+                "which waits on slave 2; "
+                "call 1 of 'f' on slave 2 waits for call 2 of 'g', which waits on slave 1"
+            ),
+        ),
+    ],
+)
+def test_a_circle_through_an_equal_call_is_told(slaves: int, why: str) -> None:
+    """On one slave, and on two."""
+    farm = Farm(slaves, f=None, g=None)
+    first = farm.submit("f")
+    farm.decide()
+    second = farm.submit("g", first, slaves)
+    if slaves == 2:
+        farm.decide()
+    farm.wait(first, 1, rank=slaves)
+    farm.decide()
+    farm.follow("f", second, first)
+    farm.wait(second, 2)
+    if slaves == 2:
+        farm.scheduler.still_waits(TWO, 1)
+    stuck = farm.scheduler.still_waits(ONE, 2)
+    assert stuck is not None
+    assert stuck.why == why
 
 
 def test_a_deadlock_is_told_although_others_run() -> None:

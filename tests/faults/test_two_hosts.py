@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks.control import CONTROL
 from tests.faults.hosts import NAMES, Hosts, why_not
 from tests.mpi.processes import until
 
@@ -121,8 +120,6 @@ OVER_THE_WIRE = {"UCX_TLS": "tcp,self", "MPITASKS_SILENCE": SILENCE}
 def start(mpiexec: Mpiexec, hosts: Hosts, *words: str, first: str = "left") -> App:
     """Start `python -m mpitasks WORDS` on `left`, with 2 ranks on each host, rank 0 on the first."""
     told = shlex.join(hosts.words(mpiexec.mpi, 2, first=first))
-    if mpiexec.mpi == "openmpi" and first != "left":
-        told += f" -x {CONTROL}"  # both hosts see the folder, and MPICH's mpiexec says so by itself
     command = [sys.executable, "-m", "mpitasks", "-n", "4", "--mpiexec", told, *words]
     return mpiexec.start_command(hosts.on_left(command), env=OVER_THE_WIRE)
 
@@ -175,6 +172,13 @@ def test_a_restart_completes_what_the_cut_has_left(mpiexec: Mpiexec, hosts: Host
     assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (0, ["done"]), ended.stderr
     assert "it begins again, restarts left: 0" in ended.stderr
     assert f"outcomes of earlier runs in {tmp_path / 'run.jrnl'}" in ended.stderr
+
+
+def test_rank_0_on_the_other_host_says_how_the_run_ended(mpiexec: Mpiexec, hosts: Hosts, script: str) -> None:
+    """In the folder that both see: else the code would be 70."""
+    with start(mpiexec, hosts, script, "hold", "1000", first="right") as app:
+        ended = app.wait(timeout=60)
+    assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (0, ["done"]), ended.stderr
 
 
 def test_a_drain_reaches_rank_0_on_the_other_host(mpiexec: Mpiexec, hosts: Hosts, script: str) -> None:

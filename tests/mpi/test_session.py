@@ -220,3 +220,23 @@ if __name__ == "__main__":
 """
     ended = mpiexec(2, source)
     assert (ended.returncode, f"{error}: " in ended.stderr, message in ended.stderr) == (1, True, True), ended.stderr
+
+
+def test_no_end_leaves_shared_memory(mpiexec: Mpiexec) -> None:
+    """Not an abort, nor a kill: MPICH's has no name any more, and Open MPI's mpiexec removes its own."""
+    source = """
+        import mpitasks
+
+        @mpitasks.task
+        def segments():
+            with open("/proc/self/maps") as maps:
+                return {line.split()[5] for line in maps if "mpich_shm" in line and "deleted" not in line}
+
+        def main():
+            print(segments.delay().result(), segments())
+
+        if __name__ == "__main__":
+            mpitasks.run(main)
+    """
+    ended = mpiexec(3, source)
+    assert (ended.returncode, ended.stdout) == (0, "set() set()\n"), ended.stderr

@@ -95,6 +95,10 @@ class Post:
         """That rank is dead: what it has sent is not heard any more."""
         self._dropped.add(rank)
 
+    def is_sending_to(self, rank: Rank) -> bool:
+        """Whether that rank has not received what is large."""
+        return any(packet.frames for packet in self._stage.mail[rank].get(self.rank, ()))
+
     @property
     def sending(self) -> bool:
         """Whether somebody has not received what is large."""
@@ -159,8 +163,7 @@ class Actor:
         before = slave._given_up
         slave._watch()
         self.given_up += slave._given_up is not before
-        if not slave._nested.waits:
-            slave._nested.announce()
+        slave._nested._tell_aside()
 
     @property
     def is_overdue(self) -> bool:

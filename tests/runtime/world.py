@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KINDS = "WINDOW BACK STOP DRAIN LEAVE REPORT BYE HEARD STACKS LIMIT STUCK STAY"
 OF_CALLS_OF_CALLS = "ABOVE ANSWER WITHDRAWN DEADLOCK KEEP SUBMIT WITHDRAW WAITS GOES_ON STILL JOINS MANY"
-NAMES = {getattr(messages, name): name for name in f"{KINDS} {OF_CALLS_OF_CALLS}".split()}
+OF_BROADCASTS = "SHIP ATTACH PASS_ON FREE GONE HAS LACKS"
+NAMES = {getattr(messages, name): name for name in f"{KINDS} {OF_CALLS_OF_CALLS} {OF_BROADCASTS}".split()}
 
 
 class Clock:
@@ -49,10 +50,12 @@ class Tapped:
         self.rank, self.size, self.sending = inner.rank, inner.size, False
         self.inner, self._log = inner, log
         self.receive, self.drop, self.deaths = inner.receive, inner.drop, inner.deaths
+        self.receiving, self.is_sending_to = False, inner.is_sending_to
 
     def send(self, rank: Rank, packet: Packet) -> None:
         """Write down and send."""
-        message = wire.unpack(packet)
+        # Copied: Python 3.11 crashes where it collects views of memory in a circle with a PickleBuffer of them.
+        message = wire.unpack(wire.Packet(packet.header, [bytearray(frame) for frame in packet.frames]))
         self._log.append((self.rank, int(rank), NAMES[message[0]], *message[1:]))
         self.inner.send(rank, packet)
 

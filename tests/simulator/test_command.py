@@ -154,3 +154,21 @@ def test_without_matplotlib_it_says_how_to_have_it(
     out, err = capsys.readouterr()
     assert not out
     assert 'pip install "mpitasks[plot]"' in err
+
+
+def test_a_master_may_need_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """Example 5's calls of 100 s don't mind some microseconds; a second for each message they do."""
+    free, cheap, dear = (
+        json.loads(printed(capsys, "example5", "--slaves", 8, "--runs", 1, "--json", *costs))["runs"][-1]["makespan"]
+        for costs in ((), ("--costs", 8, 4), ("--costs", 1e6, 0))
+    )
+    assert free == pytest.approx(cheap, rel=1e-3)
+    assert dear > 1.05 * free
+
+
+@pytest.mark.parametrize("wrong", ["-1", "many", "nan"])
+def test_costs_that_make_no_sense_are_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    """With what they should be."""
+    with pytest.raises(SystemExit):
+        main(["simulate", "example5", "--costs", "1", wrong])
+    assert f"microseconds are a number, 0 or more, and not '{wrong}'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from mpitasks.core.calls import PLAIN
 from mpitasks.core.prices import Prices
 from mpitasks.core.scheduler import Rules
 from mpitasks.simulator import BUILTIN, CallsOf, QueueOf, ResourceOf, Workload, as_json, simulate
-from mpitasks.simulator.farm import Farm, StuckError
+from mpitasks.simulator.farm import Costs, Farm, StuckError
 from mpitasks.simulator.workload import Plan, Planned
 
 
@@ -94,3 +94,21 @@ def test_other_rules_can_be_tried() -> None:
     assert usual is not None
     assert single is not None
     assert usual < single
+
+
+def test_a_master_that_needs_time_lets_slaves_wait() -> None:
+    """Of 100 slaves with calls of 10 ms it keeps busy as many as it can feed; a faster one all of them."""
+    workload = workload_of(CallsOf("a", 5_000, 0.01))
+    slow, fast = (simulate(workload, 100, costs=Costs(message=0.0, call=seconds)) for seconds in (1e-3, 1e-6))
+    assert slow.makespan == pytest.approx(5_000 * 1e-3, rel=0.02)
+    assert fast.utilisation is not None
+    assert fast.utilisation > 0.95
+
+
+def test_a_slave_with_a_window_does_not_wait_for_the_master() -> None:
+    """What it has, it runs: only between two windows it waits, however long a message takes."""
+    workload = workload_of(CallsOf("a", 400, 0.002))
+    report = simulate(workload, 1, costs=Costs(message=1e-3))
+    assert report.utilisation is not None
+    assert report.utilisation > 0.75
+    assert simulate(workload, 1).utilisation == pytest.approx(1.0)

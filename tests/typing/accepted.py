@@ -9,6 +9,7 @@ from typing import Any, assert_type
 
 import mpitasks
 from mpitasks import (
+    Broadcast,
     Context,
     Done,
     Failed,
@@ -18,6 +19,7 @@ from mpitasks import (
     Statistics,
     Task,
     as_completed,
+    broadcast,
     gather,
     resource,
     run,
@@ -27,6 +29,15 @@ from mpitasks import (
 
 from . import tasks
 from .tasks import bare, bound, bound_named, called, generic, keyed, later, later_bound, made, made_named, named, nothing, total
+
+
+def broadcasts() -> None:
+    numbers = broadcast([1, 2])
+    assert_type(numbers, Broadcast[list[int]])
+    assert_type(numbers.arg(), list[int])
+    assert_type(numbers.value, list[int])
+    assert_type(generic.delay(numbers.arg()), Future[list[int]])
+    assert_type(submit(sum, numbers.arg()), Future[int])
 
 
 def every_kind_of_task() -> None:
