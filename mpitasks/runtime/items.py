@@ -418,6 +418,8 @@ class Batch:
 
     def _has_ended(self, place: int, count: int) -> None:
         self.left -= count
+        if not self.left:
+            self.items = ()  # nobody needs the arguments any more
         if self._told is not None:
             self._told.append((self, place, count))
         if self._event is not None:
