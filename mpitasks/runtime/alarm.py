@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import TaskTimeout
 from ..ids import CallId
-from ..retries import Failure, names_of
+from ..retries import CUT_SHORT, Failure, names_of
 from . import stacks
 from .interrupts import whose_code
 
@@ -40,6 +40,8 @@ PATIENCE = 1.0
 """Seconds beyond the limit, after which a call counts as one that can't be interrupted."""
 
 TIMED_OUT: Failure = (names_of(TaskTimeout("")), None)
+ENDED_FOR_ANOTHER: Failure = ((*TIMED_OUT[0], CUT_SHORT), None)
+"""The time of a call was up that waited for this one."""
 """How such a call failed."""
 
 
@@ -157,9 +159,9 @@ class Alarm:
                 watched.stack = stacks.of_thread(watched.thread)
             raise TimeUp
 
-    def left(self) -> float | None:
-        """Seconds until the time is up of a call that waits below; None: none has a limit."""
-        return max(SOON, self._below[-1].until - perf_counter()) if self._below else None
+    def next_below(self) -> Watched | None:
+        """The call that waits below whose time is up first; None: none has a limit."""
+        return self._below[-1] if self._below else None
 
     def ended_for(self) -> Watched | None:
         """The call that waits below, for which what runs here was ended, or was to be; None: there is none."""
@@ -229,6 +231,11 @@ def timed_out(limit: Limit, fate: str, stack: str) -> TaskTimeout:
     place = _innermost(stack)
     text = f"{limit.what} {fate} after timeout={limit.seconds:g} s{f', in {place}' if place else ''}"
     return TaskTimeout(text, limit.seconds, stack)
+
+
+def ended_for(limit: Limit, stack: str) -> TaskTimeout:
+    """The error of what ran for a call whose time was up."""
+    return timed_out(limit, "was ended, and with it what ran for it,", stack)
 
 
 def _innermost(stack: str) -> str:

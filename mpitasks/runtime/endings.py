@@ -20,7 +20,7 @@ from ..core.scheduler import Scheduler
 from ..errors import JournalError, TaskCrashed, farm_ended
 from ..futures import Future
 from ..journal.book import Entry
-from ..retries import Failure, name_of
+from ..retries import CUT_SHORT, Failure, name_of
 from ..transport import wire
 from ..transport.failures import gist_of, with_earlier
 from .calls import FarmCall, ours
@@ -97,6 +97,8 @@ class Endings:
 
     def failed(self, call: FarmCall, failure: Failure, payload: wire.Payload, now: float) -> None:
         """A call has failed: it runs again, or ends."""
+        if CUT_SHORT in failure[0]:  # who asked for an equal one has nothing to do with whose time was up
+            self._pass_on(call)
         told = _with_crashes(call, failure, payload)
         if not self._runs_again(call, failure, now):
             self.finish(call, told, returned=False)

@@ -15,7 +15,7 @@ from ..ids import CallId, Rank
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from . import logs
-from .alarm import Limit
+from .alarm import ENDED_FOR_ANOTHER, Limit
 from .calls import FarmCall, ours
 from .children import Children
 from .endings import Endings
@@ -136,6 +136,10 @@ class Intake:
 
     # ---------------------------------------------------------------- calls that outlast their limits
 
+    def minds_a_child(self, rank: Rank) -> bool:
+        """Whether what that slave runs does so in a process of its own."""
+        return any(on == rank and (self._post.isolates or ours(call).plan.isolate) for on, call in self._scheduler.sent())
+
     def leave_behind(self, stuck: Stuck, now: float) -> None:
         """A call ends that goes on, and so do those below it there: the slave gets nothing more until all have ended."""
         rank, attempt, (call_id, failure, _, payload) = stuck
@@ -146,9 +150,11 @@ class Intake:
         self._news.records.append(logs.warning(f"slave {rank} is left in a call of {name!r} that has outlasted its timeout"))
         for call in calls:
             self._post.send(rank, (STOP, call.id))
-            told = payload if call.id == call_id else along_with(call.plan.name, payload)
             self._attempt_is_over(call)
-            self._endings.failed(call, failure, told, now)
+            if call.id == call_id:
+                self._endings.failed(call, failure, payload, now)
+            else:
+                self._endings.failed(call, ENDED_FOR_ANOTHER, along_with(call.plan.name, payload), now)
 
     def _without_late(self, rank: Rank, calls: list[FarmCall], outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes of these calls. Others were given up; with the last of them, its slave works again."""

@@ -421,7 +421,7 @@ class Master:
             if self._shipping.due <= now:
                 self._shipping.look(now)
             if self._overdue.due <= now:
-                for stuck in self._overdue.look(now):
+                for stuck in self._overdue.look(now, self._intake.minds_a_child):
                     self._intake.leave_behind(stuck, now)
                 heard = True
             self._children.settle()  # after all this: calls end by more than messages

@@ -28,7 +28,7 @@ from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import stacks
-from .alarm import TIMED_OUT, Alarm, Limit, Watched, timed_out
+from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_for, timed_out
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
 from .nested import NestedFarm
@@ -216,9 +216,9 @@ class Runner:
             return TIMED_OUT, encode_failure(error.with_traceback(None), note)
         below = self.alarm.ended_for()
         if below is not None:
-            ended = timed_out(below.limit, "was ended, and with it what ran for it,", below.stack or "")
+            ended = ended_for(below.limit, below.stack or "")
             ended.__cause__ = _without_our_frames(error)
-            return TIMED_OUT, encode_failure(ended, note)
+            return ENDED_FOR_ANOTHER, encode_failure(ended, note)
         if not isinstance(error, RetryAsked):
             return (names_of(error), None), encode_failure(_without_our_frames(error), note)
         handled = error.__context__

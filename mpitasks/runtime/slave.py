@@ -28,7 +28,7 @@ from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
 from . import stacks
-from .alarm import Limit, Watched
+from .alarm import ENDED_FOR_ANOTHER, SOON, TIMED_OUT, Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
 from .drive import never
@@ -55,6 +55,7 @@ from .messages import (
     SentCall,
 )
 from .nested import NestedFarm
+from .overdue import ended_elsewhere
 from .runner import Ran, Runner
 
 TICK = 0.05
@@ -463,14 +464,19 @@ class Slave:
     def _run_elsewhere(self, call: SentCall) -> Ran:
         """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
         alarm, terms = self._runner.alarm, call[8]
-        left = alarm.left()
-        if left is not None and terms is not None:
-            call = (*call[:8], (left if terms[0] is None else min(left, terms[0]), terms[1]))
+        below, cut = alarm.next_below(), None
+        if below is not None and terms is not None:
+            left = max(SOON, below.until - perf_counter())
+            if terms[0] is None or left < terms[0]:
+                call, cut = (*call[:8], (left, terms[1])), below.limit
         alarm.is_elsewhere = True
         try:
-            return self._isolation.run(call)
+            outcome = self._isolation.run(call)
         finally:
             alarm.is_elsewhere = False
+        if cut is None or outcome[1] != TIMED_OUT:
+            return outcome
+        return (call[0], ENDED_FOR_ANOTHER, outcome[2], ended_elsewhere(cut, outcome[3]))
 
     def _own_seconds(self, outcome: Ran) -> Ran:
         """Of what the call took, what it took itself: the others that ran on top of it are told by themselves."""
