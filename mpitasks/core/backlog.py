@@ -61,6 +61,7 @@ class Backlog:
             self._pulled.remove(call.id)
             return self.head() is call
         if call.cost:
+            self.level.has_costs = True
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
         self.calls.append(call)
@@ -209,12 +210,14 @@ class Offers:
 class Level:
     """The waiting calls of one task at one priority."""
 
-    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
+    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "has_costs", "plain", "priority", "queue")
 
     def __init__(self, queue: Queue, priority: int) -> None:
         self.queue = queue
         self.priority = priority
         self.count = 0
+        self.has_costs = False
+        """A call with a cost has waited here: those go before older ones."""
         self.plain = Backlog(self, PLAIN)
         self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
         self._fresh = Offers()

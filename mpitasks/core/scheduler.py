@@ -359,6 +359,7 @@ class Scheduler:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
+        slave.were_sent(call_ids)  # raise here, before anything has changed
         self._free_ended()
         self._take_from(slave, call_ids)
         self._settle_waits(slave)
@@ -454,8 +455,8 @@ class Scheduler:
             KeyError: That slave has no such calls; nothing was changed.
         """
         slave = self._slaves[rank]
-        self._free_ended()
         call, _ = slave.window[call_id], slave.were_sent(given_back)
+        self._free_ended()
         assert slave.queue is not None  # noqa: S101  it has a window
         waits = slave.waits = slave.waits or Waits()
         del slave.window[call_id]
@@ -478,10 +479,10 @@ class Scheduler:
             KeyError: Nothing waits there, or it has no such calls; nothing was changed.
         """
         slave = self._slaves[rank]
-        self._free_ended()
         slave.were_sent(given_back)
         if slave.waits is None or not slave.waits.frames:
             raise KeyError(rank)
+        self._free_ended()
         self._take_from(slave, given_back)
         self._shallow(slave)
         slave.waits.astray.update(slave.window)
@@ -538,7 +539,7 @@ class Scheduler:
         slave = self._slaves[rank]
         self._free_ended()
         self._now = now
-        counts = self.tally.slaves[rank]
+        counts, holds = self.tally.slaves[rank], list(held)
         for provided, seconds in acquired:
             self.prices.learn("", provided, seconds)
             counts.acquisitions += 1
@@ -546,9 +547,11 @@ class Scheduler:
             count = self.tally.resource(provided)
             count.acquisitions += 1
             count.acquiring += seconds
-            if slave.window and provided == slave.resource:
+            is_for_window = slave.window and provided == slave.resource and provided in holds
+            # What it held before that, it may have acquired for an earlier window.
+            if is_for_window and slave.before is not None and provided not in slave.before[0]:
                 slave.before = None  # it has begun; until its first outcome, that is still part of what its window takes
-        self._reconcile(slave, list(held))
+        self._reconcile(slave, holds)
 
     # ---------------------------------------------------------------- what is there
 
@@ -671,7 +674,8 @@ class Scheduler:
         if sticky is not None:
             slave = self._ready(sticky)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            if fresh is None or not self._waited_long(fresh, sticky, slave):
+            # What has waited long goes first, if no idle slave holds that too: then it is among those that are sticky.
+            if fresh is None or self._is_held(fresh) or not self._waited_long(fresh, sticky, slave):
                 return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
         return self._grant(self._pick(fresh.resource), fresh, self._why_fresh(fresh))
@@ -1322,7 +1326,10 @@ class Scheduler:
         if backlog.resource is not PLAIN:
             del level.backlogs[backlog.resource]
             self._unwanted(backlog)
-        if not level.count and len(queue.order) > self._rules.most_levels:
+        if level.count:
+            if level.has_costs:  # the next call may be older than those that went before it
+                self._ranking.improved(queue, level.priority)
+        elif len(queue.order) > self._rules.most_levels:
             queue.drop_level(level)
         if not queue.waiting:
             del self._demand[queue.name]
@@ -1561,12 +1568,16 @@ class Scheduler:
     def _hold(self, slave: Slave, resource: Hashable) -> None:
         """A slave is among the holders of a resource, the one that used it last."""
         holders = self._holders.setdefault(resource, {})
-        if not holders:  # until now any slave could take the calls that need it; now they wait for this one
-            for backlog in self._wanted.get(resource, ()):
-                self._set_alarm(backlog)
         slave.holds[resource] = None
         holders[slave.rank] = slave
         self._idle.gained(slave, resource)
+        if len(holders) == 1:  # until now any slave could take the calls that need it; now they wait for this one
+            for backlog in self._wanted.get(resource, ()):
+                if backlog.since + self._patience(backlog) > self._now:
+                    self._set_alarm(backlog)
+                elif not backlog.overdue:  # it has waited long enough before: not to be found out with the next decision
+                    backlog.overdue = True
+                    self._loosen(backlog)
 
     def _drop(self, slave: Slave, resource: Hashable) -> None:
         """A slave holds that resource no longer; if it was the last, any slave may take its calls."""

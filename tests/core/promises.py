@@ -383,14 +383,15 @@ def sticky_first(book: Book, order: Send) -> None:
 def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
     """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`.
 
-    If it needs a resource, for as long from when the slave took up its own.
+    If it needs a resource, for as long from when the slave took up its own. If idle slaves hold that too, stickiness tells it
+    apart from the others no more: the most costly goes first, as everywhere.
     """
     chosen = book.key_of(order)
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
     first = min((key for key in peers if book.may_be_fresh(key)), key=book.turn, default=chosen)
-    if book.oldest(first) >= book.oldest(chosen):
+    if book.oldest(first) >= book.oldest(chosen) or (book.is_ready(first) and book.turn(first) > book.turn(chosen)):
         return
     taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
     assert first == chosen or book.now - max(book.quiet[first], taken_up) <= book.world.rules.patience
