@@ -390,6 +390,7 @@ class Scheduler:
             for call in alone or calls:
                 self._suspects.strikes[call.id] = self._suspects.strikes.get(call.id, 0) + 1
         self._suspects.add(calls)
+        self._recall_suspects()
         return Lost(calls, self._given_up())
 
     def _gone(self, slave: Slave) -> None:
@@ -1127,6 +1128,12 @@ class Scheduler:
             return
         while len(self._suspects.on_trial) < max(1, len(self._slaves) - 1) and (call := self._suspects.next()) is not None:
             self._requeue([call])
+
+    def _recall_suspects(self) -> None:
+        """With a slave less there are too many that were let go on: those that no slave has yet wait again."""
+        for call in self._suspects.recall(max(0, len(self._slaves) - 1)):
+            call.state = BLOCKED
+            self._pull(self._queues[call.queue], [call])
 
     def _is_trial(self, slave: Slave, backlog: Backlog) -> bool:
         """A suspect is what that slave has, or what comes next there: nothing may join it."""

@@ -7,7 +7,7 @@
 
 The book looks at every call and every slave each time, so it needs none of the scheduler's indexes, and can be read
 beside the design. Two of its times are bounds and not exact, because the scheduler may know better: `quiet`, since when a
-backlog has seen no change, and `entered`, since when a call waits.
+backlog has seen no change, and `calm`, since when calls wait there and none was sent.
 
 A resource is *exhausted* while as many slaves as may hold it do, or will by their windows, as far as the master can know.
 """
@@ -104,7 +104,7 @@ class Book:
         self.weights = weights
         self.backlogs: dict[Key, list[str]] = {}
         self.quiet: dict[Key, float] = {}
-        self.entered: dict[str, float] = {}
+        self.calm: dict[Key, float] = {}
         self.progress: dict[int, float] = {}
         self.asked: set[int] = set()
         self.windows: dict[int, list[str]] = {}
@@ -125,7 +125,8 @@ class Book:
             new = set(names) - set(old)
             if not old or not set(old) <= set(names) or (came_back and new):
                 self._changed.add(key)
-            self.entered.update(dict.fromkeys(new, self.world.now))
+            if not old:
+                self.calm[key] = self.world.now
 
     def begin(self) -> None:
         """A decision begins: what changed before it counts from now."""
@@ -152,7 +153,7 @@ class Book:
                 self.holds[rank] = used(self.holds[rank], key.resource, self.world.rules.keep)
         names = [str(call) for call in order.calls]
         self.windows[rank] += names
-        self.progress[rank] = self.quiet[key] = self.now
+        self.progress[rank] = self.quiet[key] = self.calm[key] = self.now
         left = [name for name in self.backlogs.pop(key) if name not in names]
         if left:
             self.backlogs[key] = left
@@ -214,8 +215,8 @@ class Book:
         return self.is_fresh(key) or (waited and not self.exhausted(key.resource))
 
     def waited(self, key: Key) -> float:
-        """For how long a call of that backlog has waited at most."""
-        return self.now - min(self.entered[name] for name in self.backlogs[key])
+        """For how long the next call of that backlog has been that, at most; a costly one that overtakes counts as the other."""
+        return self.now - self.calm[key]
 
     def may_run(self, rank: int, key: Key) -> bool:
         """That slave, once idle, may take it, by what it holds and all others hold."""
@@ -369,13 +370,13 @@ def smallest_share_first(book: Book, order: Send) -> None:
 def sticky_first(book: Book, order: Send) -> None:
     """A call whose resource an idle slave holds goes to such a slave, and before all others of its queue and priority.
 
-    Except that an older one, which has waited for `patience`, goes before it.
+    Except that an older one than the next of these, which has waited for `patience`, goes before it.
     """
     chosen = book.key_of(order)
     ready = [key for key in book.runnable() if key[:2] == chosen[:2] and book.is_ready(key)]
     if ready and order.rank not in book.holders(chosen.resource) and not book.is_owed(chosen):
         if all(book.has_age(key) for key in [chosen, *ready]):
-            assert book.oldest(chosen) < min(book.oldest(key) for key in ready)
+            assert book.oldest(chosen) < book.oldest(min(ready, key=book.turn))
         waited = book.waited(chosen) > book.world.rules.patience * (1 - 1e-9)
         assert (chosen not in ready, waited) == (True, True)
 
