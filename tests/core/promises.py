@@ -113,6 +113,8 @@ class Book:
         self.ledger = Ledger()
         self.took_up: dict[int, float] = {}
         """When a slave last took up what it did not hold."""
+        self.withheld: set[str] = set()
+        """Suspects that waited for their trial when the decision began."""
         self._changed: set[Key] = set()
 
     # ---------------------------------------------------------------- keeping it
@@ -133,9 +135,18 @@ class Book:
         for key in self._changed:
             self.quiet[key] = self.world.now
         self._changed.clear()
+        self.withheld = set(self.world.withheld())
         self.windows = {rank: list(window) for rank, window in self.world.windows.items()}
         self.holds = {rank: list(held) for rank, held in self.world.holds.items()}
         self.occupies = {rank: set(slave.occupies) for rank, slave in self.world.slaves.items()}
+
+    def let_go(self, order: Order) -> None:
+        """Where no slave runs anything and nothing can be sent, one suspect more is tried: all may wait for that."""
+        if isinstance(order, Send) and not any(self.windows.values()) and self.runnable() == []:
+            tried = self.withheld.intersection(map(str, order.calls))
+            if tried:
+                self.backlogs.setdefault(self.key_of(order), []).extend(tried)
+                self.quiet[self.key_of(order)] = self.calm[self.key_of(order)] = self.now
 
     def carry_out(self, order: Order) -> None:
         """The order becomes part of the record."""
@@ -344,8 +355,10 @@ def _ahead(book: Book, rank: int) -> float:
     if queue is None:
         return 0.0
     window = book.windows[rank]
-    price = ledger.price(_key(book.world.calls[window[0]])) if ledger.taking[rank] else None
-    return abs(book.progress[rank] + (price or 0.0) + len(window) * ledger.means.get(queue, 0.0) - book.now)
+    price = (ledger.price(_key(book.world.calls[window[0]])) or 0.0) if ledger.taking[rank] else 0.0
+    if ledger.taking[rank] and book.took_up.get(rank) == book.now:  # in this decision, perhaps: several are weighed together
+        price = max(price, book.world.rules.least_price)
+    return abs(book.progress[rank] + price + len(window) * ledger.means.get(queue, 0.0) - book.now)
 
 
 def highest_priority_first(book: Book, order: Send) -> None:
