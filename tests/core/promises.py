@@ -404,7 +404,7 @@ def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
-    first = min((key for key in peers if book.may_be_fresh(key)), key=book.turn, default=chosen)
+    first = min((key for key in [chosen, *peers] if book.may_be_fresh(key)), key=book.turn, default=chosen)
     if book.oldest(first) >= book.oldest(chosen) or (book.is_ready(first) and book.turn(first) > book.turn(chosen)):
         return
     taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
