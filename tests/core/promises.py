@@ -226,7 +226,7 @@ class Book:
         return self.is_fresh(key) or (waited and not self.exhausted(key.resource))
 
     def waited(self, key: Key) -> float:
-        """For how long the next call of that backlog has been that, at most; a costly one that overtakes counts as the other."""
+        """For how long the next call has been that, at most; a costly one that overtakes another counts as that."""
         return self.now - self.calm[key]
 
     def may_run(self, rank: int, key: Key) -> bool:
