@@ -145,14 +145,15 @@ def test_with_fewer_slaves_fewer_suspects_are_tried(farm_of: Callable[..., Farm]
 
 def test_a_suspect_is_tried_while_the_last_slave_may_run_nothing_else(farm_of: Callable[..., Farm]) -> None:
     """What waits needs a resource of which the slave has yet to say that it has released another."""
-    farm = farm_of(2)
+    farm = farm_of(1)
     for page in PAGES:
         submit(farm, "b", 1, page)
         farm.work(0, 1.0, False, 1)
+    farm.join(False)
     submit(farm, "a", 2, chunk=2)
     submit(farm, "b", 1, PAGES[0])
-    farm.lose(0, False)
-    assert farm.world.windows == {2: ["a1"]}
+    farm.lose(1, False)
+    assert farm.world.windows == {1: ["a1"]}
 
 
 def test_a_second_further_holder_is_weighed_with_the_first(farm_of: Callable[..., Farm]) -> None:
