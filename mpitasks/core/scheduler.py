@@ -1313,15 +1313,15 @@ class Scheduler:
 
     def _backlog_of(self, call: Call) -> Backlog:
         """Where that call waits; its queue has demand from now on."""
-        queue = self._queues[call.queue]
+        queue, resource = self._queues[call.queue], call.resource
         if not queue.waiting:
             if self._ended is not None:
                 self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
-        level = queue.level(call.priority)
-        return level.plain if call.resource is PLAIN else level.backlog(call.resource)
+        level = queue.levels.get(call.priority) or queue.level(call.priority)
+        return level.plain if resource is PLAIN else level.backlogs.get(resource) or level.backlog(resource)
 
     def _settle(self, backlog: Backlog) -> None:
         """Calls left this backlog: forget it if it is empty, else its next call is the oldest."""
@@ -1514,18 +1514,15 @@ class Scheduler:
 
     def _learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        unbegun, used = 0, 0.0
-        is_first = slave.taking or slave.first is not None
-        for each in seconds:
-            if each is None:
-                unbegun += 1
-                continue
+        begun = [each for each in seconds if each is not None] if None in seconds else seconds
+        used = 0.0
+        for each in begun:  # `sum` rounds otherwise in later versions of Python
             used += each
-            if not is_first or slave.resource is PLAIN or not self._learn_price(slave, queue, each):
-                queue.learn(each)
+        is_first = (slave.taking or slave.first is not None) and slave.resource is not PLAIN
+        queue.learn([each for each in begun if not self._learn_price(slave, queue, each)] if is_first else begun)
         queue.served += used / queue.weight
-        self.tally.ended(queue.name, slave.rank, len(seconds), len(seconds) - unbegun, used)
-        if unbegun < len(seconds):
+        self.tally.ended(queue.name, slave.rank, len(seconds), len(begun), used)
+        if begun:
             slave.before = None
 
     def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
@@ -1543,8 +1540,8 @@ class Scheduler:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
         slave.before = dict(slave.holds), dict(slave.occupies)
         slave.taking = resource not in slave.holds
-        if slave.holds and next(reversed(slave.holds)) == resource and getattr(resource, "inner", None) is None:
-            return  # it was the last one in use, and stays it
+        if len(slave.holds) == 1 and not slave.taking and getattr(resource, "inner", None) is None:
+            return  # it is all there is
         if slave.taking:
             slave.took_up_at = self._now
         if slave.taking and not isinstance(resource, Provided):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 FILE = Kind("file")
-LICENSED, MESH, PAGES = PROVIDED[2], PROVIDED[5], [PROVIDED[3], PROVIDED[4], PROVIDED[7]]
+ONE, LICENSED, MESH, PAGES = PROVIDED[1], PROVIDED[2], PROVIDED[5], [PROVIDED[3], PROVIDED[4], PROVIDED[7]]
 
 
 @pytest.fixture
@@ -154,6 +154,18 @@ def test_a_suspect_is_tried_while_the_last_slave_may_run_nothing_else(farm_of: C
     submit(farm, "b", 1, PAGES[0])
     farm.lose(1, False)
     assert farm.world.windows == {1: ["a1"]}
+
+
+def test_what_only_a_released_one_needed_is_dropped_with_the_next_call(farm_of: Callable[..., Farm]) -> None:
+    """Also if that needs what the slave has used last."""
+    farm = farm_of(1)
+    submit(farm, "a", 1, PAGES[1])
+    submit(farm, "b", 2, ONE)
+    for more in (False, True):
+        farm.finish(0, 1, 0.0, True, more)
+    farm.release(1, False)
+    farm.report(0, True, False)
+    assert farm.world.holds == {1: [ONE]}
 
 
 def test_a_second_further_holder_is_weighed_with_the_first(farm_of: Callable[..., Farm]) -> None:
