@@ -56,11 +56,15 @@ class Backlog:
 
     def add(self, call: Call) -> bool:
         """Take a call in. Whether it is the next one now."""
-        self.counted(1)
+        level = self.level
+        self.count += 1  # as `counted` does: once a call, where a method costs as much as all the rest
+        level.count += 1
+        level.queue.waiting += 1
         if self._pulled and call.id in self._pulled:
             self._pulled.remove(call.id)
             return self.head() is call
         if call.cost:
+            level.has_costs = True
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
         self.calls.append(call)
@@ -209,12 +213,14 @@ class Offers:
 class Level:
     """The waiting calls of one task at one priority."""
 
-    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
+    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "has_costs", "plain", "priority", "queue")
 
     def __init__(self, queue: Queue, priority: int) -> None:
         self.queue = queue
         self.priority = priority
         self.count = 0
+        self.has_costs = False
+        """A call with a cost has waited here: those go before older ones."""
         self.plain = Backlog(self, PLAIN)
         self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
         self._fresh = Offers()
@@ -351,10 +357,13 @@ class Queue:
             if level.count:
                 yield level
 
-    def learn(self, seconds: float) -> None:
-        """Take in how long a call takes."""
-        # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
-        self.mean = seconds if self.mean is None else self.mean + 0.2 * (seconds - self.mean)
+    def learn(self, seconds: Iterable[float]) -> None:
+        """Take in how long calls took."""
+        mean = self.mean
+        for each in seconds:
+            # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
+            mean = each if mean is None else mean + 0.2 * (each - mean)
+        self.mean = mean
 
 
 Entry = tuple[int, float, float, int, int, Queue]
