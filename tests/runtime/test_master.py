@@ -12,6 +12,7 @@ import mpitasks
 from mpitasks import DependencyFailed, FarmBroken
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import MOST_KEPT, Functions, dumps, is_known, names_known_everywhere
+from mpitasks.runtime.master import SUBMITS_A_LOOK
 from tests.runtime.world import World, do, echo, fail, inside
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def test_nothing_is_sent_twice(new_world: NewWorld) -> None:
 
 
 def test_many_submissions_look_for_outcomes(new_world: NewWorld) -> None:
-    """A main that only submits drives the farm too, every 32 calls."""
+    """A main that only submits drives the farm too: every 64 calls for each rank."""
     world = new_world(1)
     first = echo.delay()
     world.slaves[1].run_all()
-    for _ in range(31):
+    for _ in range(2 * SUBMITS_A_LOOK - 1):
         echo.delay()
     assert not first.done()
     echo.delay()
