@@ -80,6 +80,24 @@ def test_nothing_is_sent_twice(new_world: NewWorld) -> None:
     assert len(world.log) == 1
 
 
+def test_calls_of_one_report_end_in_their_order(new_world: NewWorld) -> None:
+    """Those of which only their futures have to know end together, but not past others."""
+    world = new_world(1)
+    told: list[int] = []
+
+    def refuse() -> None:
+        raise ValueError
+
+    inside.extend([list, refuse, list])
+    echo.delay()
+    calls = do.starmap([()] * 3, chunksize=3)
+    for place, future in enumerate(calls):
+        future.add_done_callback(lambda _, place=place: told.append(place))
+    world.finish()
+    assert [len(outcomes) for _, _, _, outcomes, *_ in world.messages("REPORT")] == [1, 3]
+    assert (told, calls[1].exception() is not None) == ([0, 1, 2], True)
+
+
 def test_many_submissions_look_for_outcomes(new_world: NewWorld) -> None:
     """A main that only submits drives the farm too: every 64 calls for each rank."""
     world = new_world(1)
