@@ -14,7 +14,7 @@ scheduler changes in this file and nowhere else; times come in as arguments, in 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import groupby, islice
 from math import inf
@@ -31,6 +31,9 @@ from .spread import Load, spread
 from .suspects import Suspects
 from .tally import DUPLICATED, NESTED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
 from .why import State
+
+GAPS_COVERED, MOST_WORTH = 4.0, 0.2
+"""Gaps between two decisions that a window covers, since it is refilled at its half and they vary; seconds that it may last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class Scheduler:
     """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
-        self._rules = rules or Rules()
+        self._rules = self._usual = rules or Rules()
         self.prices = prices or Prices()
         """What acquisitions cost."""
         self.tally = Tally()
@@ -172,6 +175,10 @@ class Scheduler:
             queue = self._queues[name] = Queue(name, max_slaves, weight, len(self._queues))
             queue.mean = self.prices.calls.get(name)
             self.tally.queues[name] = OfQueue()
+
+    def seldom_driven(self, gap: float) -> None:
+        """So many seconds pass between two decisions just now: windows last for longer, or slaves would idle meanwhile."""
+        self._rules = replace(self._usual, worth=max(self._usual.worth, min(GAPS_COVERED * gap, MOST_WORTH)))
 
     def slave_joined(self, rank: Rank) -> None:
         """A slave is ready, and holds nothing.

@@ -11,12 +11,13 @@ from typing import Any, cast
 from .. import registry
 from ..core.calls import Provided
 from ..core.scheduler import Scheduler
+from ..futures import Future
 from ..ids import CallId, Rank
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from . import logs
 from .alarm import ENDED_FOR_ANOTHER, Limit
-from .calls import FarmCall, ours
+from .calls import PLAINLY, FarmCall, ours
 from .children import Children
 from .endings import Endings
 from .functions import Functions
@@ -115,13 +116,20 @@ class Intake:
     def _take_outcomes(self, calls: list[FarmCall], outcomes: list[Outcome], now: float) -> None:
         endings = self._endings
         endings.returned(calls, outcomes)
+        ends_plainly = not (endings.closing or endings.draining)
+        plain: list[tuple[Future[Any], wire.Payload]] = []
         for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
+            if failure is None and call.rare is PLAINLY and call.dependents is None and ends_plainly:
+                plain.append((call.future, payload))
+                continue
+            endings.finish_plain(plain)  # in the order in which they ended
             if failure is None:
                 endings.counted(call)
                 endings.finish(call, payload, returned=True)
             else:
                 self._attempt_is_over(call)
                 endings.failed(call, failure, payload, now)
+        endings.finish_plain(plain)
 
     def _attempt_is_over(self, call: FarmCall) -> None:
         """A call failed, or its slave was lost: nobody will ask for what it has submitted."""
@@ -132,7 +140,7 @@ class Intake:
         """That call knows that it should stop. One that was given up may run again elsewhere, and knows nothing there."""
         for rank, call in self._scheduler.sent():
             if call.id == call_id and rank == source:
-                ours(call).is_early = True
+                ours(call).own().is_early = True
 
     # ---------------------------------------------------------------- calls that outlast their limits
 
@@ -195,7 +203,9 @@ class Intake:
         for call in map(ours, lost.calls):
             self._attempt_is_over(call)
             if not call.future.done():
-                call.future._state, call.is_early = PENDING, False
+                call.future._state = PENDING
+                if call.rare is not PLAINLY:
+                    call.rare.is_early = False
         for call in map(ours, lost.given_up):
             self._end_lost(call)
         if self._losses.nobody_left:

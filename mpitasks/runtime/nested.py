@@ -192,7 +192,7 @@ class NestedFarm:
         self._pending[child._number] = child
         sent = child._number, child._parent, self._pickled(plan), _travelling(resource), wire.sendable(payload)
         self._slave.tell((SUBMIT, *sent, values, after, function, identity, seen))
-        if not isinstance(payload, bytes):  # buffers of the user's, who may write to them as soon as `delay` returns
+        if wire.buffers_of(payload):  # of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child
 

@@ -13,9 +13,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from inspect import iscoroutine
 from time import perf_counter
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any, TypeVar
 
 from .. import registry
@@ -95,11 +94,11 @@ class Runner:
 
     def run(self, call: SentCall) -> Ran:
         """Run one call; every exception is an outcome."""
-        call_id, name, _, attempt = call[:4]
+        call_id, name, _, attempt, *_ = call
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
-        context = Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self._farm, self._known)
+        context = Context(name, self._rank, attempt, self._is_stopped, call_id, self._farm, self._known)
         token, outer = enter(context), asyncio._get_running_loop()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
             asyncio._set_running_loop(None)
@@ -117,7 +116,9 @@ class Runner:
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
-        return call_id, failure, seconds, payload if isinstance(payload, Future) else wire.sendable(payload)
+        if not (type(payload) is tuple and len(payload) == 1):
+            payload = payload if isinstance(payload, Future) else wire.sendable(payload)
+        return call_id, failure, seconds, payload
 
     def given_up(self, watched: Watched) -> tuple[int, Outcome]:
         """How a call ends that goes on, and can't be interrupted: its attempt, and the outcome. For any thread."""
@@ -164,12 +165,19 @@ class Runner:
         _, name, target, _, setup, arguments, filled, _, terms = call
         if setup is not None:
             self._do_setup(setup)
-        values = [wire.decode(value) for value in filled]
-        decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
+        values = [wire.decode(value) for value in filled] if filled else ()
+        if isinstance(arguments, tuple) and len(arguments) == 1:
+            decoded: tuple[Any, ...] = arguments[0], {}
+        else:
+            decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
         if terms is None or terms[0] is None:
-            value = self._returned(target, *decoded)
+            value = self._call(target, *decoded)
+            if isinstance(value, CoroutineType):
+                value = self._awaited(value)
         else:
             value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
+        if type(value) in wire.NUMBERS:
+            return (value,)
         if isinstance(value, Future) and value._farm is self._farm:
             return value
         try:
@@ -181,7 +189,11 @@ class Runner:
     def _returned(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
         """What the function returns, once it has ended."""
         value = self._call(target, *decoded)
-        return self._await(self.alarm.as_task(value)) if iscoroutine(value) else value
+        return self._awaited(value) if isinstance(value, CoroutineType) else value
+
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
+        """What an async task returns, once it has ended."""
+        return self._await(self.alarm.as_task(coroutine))
 
     def _call(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
         mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK

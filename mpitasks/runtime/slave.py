@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from .. import output
 from ..futures import Future
@@ -60,7 +60,7 @@ from .runner import Ran, Runner
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
-MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
+MOST_UNSENT, LONGEST_UNSENT = 128, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
 
 LONGEST_BYE = 2.0
@@ -104,8 +104,9 @@ class Slave:
         """Ends this process in order, in the main thread; None: it can't be ended by itself."""
         self.wire: Any = threading.RLock()  # by one thread once, but for those that hold it to send two things as one
         self._inbox: deque[SentCall] = deque()
-        self._outbox: deque[Outcome] = deque()
-        self._sent_at = 0.0
+        self._outbox: deque[Any] = deque()  # of outcomes: a cast for each would cost more than `append`
+        self._unsent_for = 0.0
+        """Seconds that the calls took whose outcomes are in the outbox."""
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
@@ -214,8 +215,7 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            self._runner.know(message[1], message[2])
-            self._isolation.know(message[1], message[2])
+            self._know(message[1], message[2])
             if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
                 self._send_report([], [call[0] for call in message[3]])
             else:
@@ -241,12 +241,17 @@ class Slave:
         self, wait: int, functions: dict[int, Callable[..., Any]], dropped: list[int], calls: list[SentCall]
     ) -> None:
         """Calls came to be run while a call waits; they go back if it goes on by now."""
-        self._runner.know(functions, dropped)
-        self._isolation.know(functions, dropped)
+        self._know(functions, dropped)
         if self._nested.waits and self._nested.waits[-1] == wait:
             self._inbox.extend(calls)
         else:
             self._send_report([], [call[0] for call in calls])
+
+    def _know(self, functions: dict[int, Callable[..., Any]], dropped: list[int]) -> None:
+        """Take in functions that calls will name by number, and forget others."""
+        if functions or dropped:
+            self._runner.know(functions, dropped)
+            self._isolation.know(functions, dropped)
 
     def _tell_stacks(self, text: str) -> None:
         with self.wire:
@@ -281,7 +286,7 @@ class Slave:
                 outcomes.append(self._outbox.popleft())
             if outcomes or self.records or self._held is not self._holds:
                 self._send_report(outcomes, None)
-        self._sent_at = perf_counter()
+        self._unsent_for = 0.0
 
     def _send_report(self, outcomes: list[Outcome], given_back: list[CallId] | None) -> None:
         records: list[Record] = []
@@ -429,17 +434,20 @@ class Slave:
         """Run one call, and send outcomes where it is time to."""
         self._begun += 1
         outcome = self._run(call)
-        if not isinstance(outcome[3], bytes) and isinstance(outcome[3], Future):
+        _, _, seconds, payload = outcome
+        if isinstance(payload, Future):
             self.tell(self._nested.joins(outcome))
             output.flush()
             return
-        self._outbox.append(cast("Outcome", outcome))
-        if outcome[2] is None:
+        self._outbox.append(outcome)
+        if seconds is None:
             with self.wire:
                 self._held = None  # not before the outcome is there: a report without it would not undo the expectation
-        if not isinstance(outcome[3], bytes):
+        else:
+            self._unsent_for += seconds
+        if not isinstance(payload, bytes) and len(payload) > 1:  # it has buffers: see `wire.Payload`
             self.finish_sending()
-        elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
+        elif not self._inbox or self._unsent_for > LONGEST_UNSENT or len(self._outbox) >= MOST_UNSENT:
             if perf_counter() >= self._keeper.due:
                 self._keeper.release_idle()
             self._report()
@@ -450,11 +458,14 @@ class Slave:
 
     def _run(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""
-        resource, terms = call[7:]
-        is_isolated = terms is not None and terms[1]
-        if resource is not None:
-            self._let_go(here=is_isolated)
-        outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
+        resource, terms = call[7], call[8]
+        if resource is None and terms is None:
+            outcome = self._runner.run(call)
+        else:
+            is_isolated = terms is not None and terms[1]
+            if resource is not None:
+                self._let_go(here=is_isolated)
+            outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
         if self._stopped:
             self._stopped.discard(call[0])
         if self._above:
