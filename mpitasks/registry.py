@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import sys
@@ -94,6 +93,8 @@ def resource(name: str) -> Resource[Any]:
 
 def unknown(name: str, known: Iterable[str] | None = None, what: str = "task") -> str:
     """What to say when no task, or none of these, has that name."""
+    import difflib  # noqa: PLC0415  only who mistypes needs it
+
     names = sorted(_tasks if known is None else known)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
     listed = ", ".join(repr(other) for other in near) or "none"

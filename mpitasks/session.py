@@ -12,7 +12,6 @@ aborted.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from inspect import iscoroutine
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
@@ -37,14 +36,14 @@ from .journal import choice, records
 from .options import check_isolate
 from .runtime import backoff, logs, stacks, watchdog
 from .runtime.clock import Clock
-from .runtime.inline import InlineMaster
-from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .runtime.situation import on_demand
-from .runtime.slave import Slave
 from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
+
+if TYPE_CHECKING:
+    from .runtime.master import Master
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -334,7 +333,7 @@ def _meant(master: Master, error: BaseException) -> BaseException:
 
 def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextManager[None]:
     """Within, the run ends when its time is over."""
-    if asked.limit is None and isinstance(master, InlineMaster):
+    if asked.limit is None and _is_inline(master):
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
@@ -349,7 +348,14 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
 
 def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
     """Within, somebody says why nothing happens, if calls don't run in this very thread."""
-    return nullcontext() if isinstance(master, InlineMaster) else watchdog.Watchdog(master, stall=stall).watching()
+    return nullcontext() if _is_inline(master) else watchdog.Watchdog(master, stall=stall).watching()
+
+
+def _is_inline(master: Master) -> bool:
+    """Whether main runs the calls."""
+    from .runtime.inline import InlineMaster  # noqa: PLC0415  no slave needs it
+
+    return isinstance(master, InlineMaster)
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -416,6 +422,8 @@ _IN_THREADS = _Ending(_log_stuck, _log_left_behind)
 
 def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main and the calls in this thread."""
+    from .runtime.inline import InlineMaster  # noqa: PLC0415  no rank needs it
+
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():
         return _run_farm(master, main, args, asked, _IN_THREADS)
@@ -423,6 +431,9 @@ def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) ->
 
 def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, asked: _Asked) -> T:
     """Run main with slaves that are threads."""
+    from .runtime.master import Master  # noqa: PLC0415  under MPI, rank 0 alone needs it
+    from .runtime.slave import Slave  # noqa: PLC0415  under MPI, all others need it
+
     ours, *others = local_world(slaves + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
@@ -449,7 +460,11 @@ def _serving(master: Master) -> Iterator[None]:
 def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     value = main(*args)
-    return cast("T", asyncio.run(value)) if iscoroutine(value) else value
+    if not iscoroutine(value):
+        return value
+    import asyncio  # noqa: PLC0415  most mains are plain
+
+    return cast("T", asyncio.run(value))
 
 
 def _say_cancelled(master: Master, error: BaseException, cancelled: int) -> None:
@@ -514,6 +529,8 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 
     if comm.Get_rank() != 0:
         ranks.serve(ranks.new_slave(transport, is_orphan))
+    from .runtime.master import Master  # noqa: PLC0415  with the scheduler it takes 10 ms, and no slave needs it
+
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
     master.interrupts.by_signal = not link.is_guarded()
     with _answering(master, asked):

@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ..core.why import Doing, Explanation, lasting
 from . import stacks
-from .master import Master
 from .situation import describe, on_demand, what_waits
+
+if TYPE_CHECKING:
+    from .master import Master
 
 STALL = "MPITASKS_STALL"
 """Environment variable: seconds, 0 for never; it has the last word over `run(stall=...)`."""
