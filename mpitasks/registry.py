@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .digests import blake2b
 from .errors import DuplicateTask, UnknownTask
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def wants_isolation() -> bool:
 
 def digest(names: Iterable[str]) -> str:
     """A short text that is equal for equal names."""
-    return hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
+    return blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
 
 
 def place_of(fn: Callable[..., Any]) -> Place:

@@ -34,10 +34,10 @@ from .isolation import aside
 from .isolation import start as nannies
 from .journal import choice, records
 from .options import check_isolate
-from .runtime import backoff, logs, stacks, watchdog
+from .runtime import backoff, logs, stacks
+from .runtime import stall as stalls
 from .runtime.clock import Clock
 from .runtime.memory import collecting_less_often, keep_freed_memory
-from .runtime.situation import on_demand
 from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
@@ -78,7 +78,7 @@ def run(
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> T: ...
 @overload
 def run(
@@ -91,7 +91,7 @@ def run(
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> T: ...
 def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; options by keyword
     main: Callable[..., Any],
@@ -103,7 +103,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves; under MPI, once.
 
@@ -130,7 +130,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     """
     _refuse_to_begin(main, isolate, strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
-    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
+    asked = _asked(grace, choice.chosen(journal), stalls.stall_of(stall))
     return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
 
 
@@ -348,7 +348,11 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
 
 def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
     """Within, somebody says why nothing happens, if calls don't run in this very thread."""
-    return nullcontext() if _is_inline(master) else watchdog.Watchdog(master, stall=stall).watching()
+    if _is_inline(master):
+        return nullcontext()
+    from .runtime.watchdog import Watchdog  # noqa: PLC0415  no slave needs it
+
+    return Watchdog(master, stall=stall).watching()
 
 
 def _is_inline(master: Master) -> bool:
@@ -540,6 +544,8 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
     """Within, other processes may ask this run for what it can do."""
+    from .runtime.situation import on_demand  # noqa: PLC0415  no slave needs it
+
     commands: dict[str, Callable[[], Any]] = {
         "drain": lambda: master.interrupts.drain("SIGUSR1"),
         "stacks": lambda: on_demand(master),

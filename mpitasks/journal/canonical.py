@@ -15,10 +15,10 @@ import struct
 import sys
 import types
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from typing import Any
 
 from .. import registry
+from ..digests import blake2b
 from ..errors import NoIdentity
 
 HOOK = "__mpitasks_id__"

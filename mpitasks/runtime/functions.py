@@ -8,10 +8,10 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from itertools import count
 from typing import Any
 
+from ..digests import blake2b
 from ..errors import EncodeError
 from ..ids import Rank
 
