@@ -11,7 +11,6 @@ when somebody needs one, since a lock and two lists would cost more than all the
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import logging
 import os
@@ -29,6 +28,8 @@ from .transport import wire
 from .transport.failures import decode_failure
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .core.calls import Call
     from .farm import Farm
 
@@ -172,6 +173,8 @@ class Future(concurrent.futures.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
+            import asyncio  # noqa: PLC0415  only async programs need it
+
             self._farm.pump()
             return (yield from asyncio.wrap_future(self).__await__())
         return self.result()
@@ -604,6 +607,8 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
             raise self._timed_out(count)
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
+        import asyncio  # noqa: PLC0415  as above
+
         loop = asyncio.get_running_loop()
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()
 
@@ -631,6 +636,8 @@ async def gather(*fs: Future[T] | Iterable[Future[T]], return_exceptions: bool =
         *fs: Futures, or iterables of futures such as what `map` gives.
         return_exceptions: Put exceptions into the list instead of raising the first.
     """
+    import asyncio  # noqa: PLC0415  as above
+
     futures: list[Future[T]] = []
     for item in fs:
         futures.extend([item] if isinstance(item, concurrent.futures.Future) else item)

@@ -13,7 +13,6 @@ Only a process's main thread gets signals. Elsewhere there is no timer, and `ove
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,13 +21,16 @@ from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import TaskTimeout
 from ..ids import CallId
 from ..retries import CUT_SHORT, Failure, names_of
 from . import stacks
 from .interrupts import whose_code
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -125,6 +127,8 @@ class Alarm:
         return coroutine if self.watched is None and not self._below else self._known(coroutine)
 
     async def _known(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        import asyncio  # noqa: PLC0415  a coroutine is awaited
+
         mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
         if self.watched is not None:
             self.watched.thread = threading.get_ident()
@@ -218,6 +222,8 @@ class Alarm:
         """Whether a task of the event loop runs in this thread now, and not the loop itself."""
         if self._task is None or watched.thread != threading.get_ident():
             return False
+        import asyncio  # noqa: PLC0415  it is there, since a task of its is
+
         return asyncio.current_task(self._task.get_loop()) is not None
 
     def _cancel(self) -> None:

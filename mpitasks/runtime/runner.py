@@ -9,15 +9,14 @@ Every exception is an outcome. All of it happens in one thread, the main one of 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from time import perf_counter
 from types import CoroutineType, FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import registry
+from .. import loops, registry
 from ..context import Context, Known, current, enter, leave
 from ..core.calls import Provided
 from ..errors import EncodeError, InitializerFailed, RemoteTraceback
@@ -31,6 +30,9 @@ from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_fo
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
 from .nested import NestedFarm
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -99,9 +101,9 @@ class Runner:
         failure: Failure | None
         payload: wire.Payload | Future[Any]
         context = Context(name, self._rank, attempt, self._is_stopped, call_id, self._farm, self._known)
-        token, outer = enter(context), asyncio._get_running_loop()
+        token, outer = enter(context), loops.running()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
-            asyncio._set_running_loop(None)
+            _stand_in_for(None)
         try:
             if call[7] is not None:
                 self._hold(call, call[7], context)
@@ -112,7 +114,7 @@ class Runner:
         finally:
             leave(token)
             if outer is not None:
-                asyncio._set_running_loop(outer)
+                _stand_in_for(outer)
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
@@ -210,6 +212,8 @@ class Runner:
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
         mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
+        import asyncio  # noqa: PLC0415  most tasks are plain
+
         loop = self._loops.pop() if self._loops else asyncio.Runner()
         try:
             if self._farm is not None:
@@ -252,6 +256,13 @@ class Runner:
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
+
+
+def _stand_in_for(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Make asyncio believe that this loop runs in this thread; None: none does."""
+    import asyncio  # noqa: PLC0415  it is there, since a loop is
+
+    asyncio._set_running_loop(loop)
 
 
 def _without_our_frames(error: BaseException) -> BaseException:
