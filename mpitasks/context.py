@@ -32,7 +32,7 @@ class Known(Protocol):
         """What `identify` makes of the value, asked once."""
 
 
-def _never() -> bool:
+def _never(_: CallId) -> bool:
     return False
 
 
@@ -49,7 +49,7 @@ class Context:
         task_name: str,
         rank: Rank = MASTER,
         attempt: int = 1,
-        stopping: Callable[[], bool] = _never,
+        stopping: Callable[[CallId], bool] = _never,
         call: CallId = _NO_CALL,
         farm: Farm | None = None,
         known: Known | None = None,
@@ -78,7 +78,7 @@ class Context:
 
         Ask it in long loops, and return early when it says so. What the call returns after that is not kept in a journal.
         """
-        return self._stopping()
+        return self._stopping(self._call)
 
     def retry(self, delay: float | None = None) -> NoReturn:
         """End the call here, and have it run again, if the task's `retries` are not used up; else it fails.
@@ -141,17 +141,14 @@ def here(task_name: str) -> Context:
     if not inside_a_call():
         return Context(task_name)
     outer = current()
-    return Context(task_name, Rank(outer.rank), outer.attempt, outer.should_stop, outer._call, outer._farm, outer._known)
+    return Context(task_name, Rank(outer.rank), outer.attempt, outer._stopping, outer._call, outer._farm, outer._known)
 
 
-def enter(context: Context | LateContext) -> Token[Context | LateContext | None]:
-    """From now on, `current()` gives this context here. Give what this returns to `leave`."""
-    return _current.set(context)
-
-
-def leave(token: Token[Context | LateContext | None]) -> None:
-    """The call has ended."""
-    _current.reset(token)
+# Not functions of ours: two calls less for each call.
+enter: Callable[[Context | LateContext], Token[Context | LateContext | None]] = _current.set
+"""From now on, `current()` gives this context here. Give what this returns to `leave`."""
+leave: Callable[[Token[Context | LateContext | None]], None] = _current.reset
+"""The call has ended."""
 
 
 def late(fn: Callable[..., Any], *, bind: bool) -> Callable[..., Any]:

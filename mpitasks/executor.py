@@ -12,7 +12,6 @@ to their futures, so that a result lives only as long as somebody wants it.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import operator
 import threading
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 from weakref import WeakValueDictionary
 
+from . import loops
 from .callables import name_of
 from .context import inside_a_call
 from .core.calls import PLAIN
@@ -219,7 +219,7 @@ class Executor(concurrent.futures.Executor):
         if self._setup is not None:
             future.add_done_callback(self._look_for_failed_initializer)
         self._overtake(future)
-        if not future.done() and asyncio._get_running_loop() is not None:
+        if not future.done() and loops.running() is not None:
             self._farm.pump()  # `run_in_executor` leaves no other trace of who waits
         return future
 

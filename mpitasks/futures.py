@@ -11,7 +11,6 @@ when somebody needs one, since a lock and two lists would cost more than all the
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import logging
 import os
@@ -29,6 +28,8 @@ from .transport import wire
 from .transport.failures import decode_failure
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .core.calls import Call
     from .farm import Farm
 
@@ -71,6 +72,13 @@ class Watcher:
 class Future(concurrent.futures.Future[T]):
     """The outcome of one call, now or later."""
 
+    # Defaults of the class: what most calls never set costs them nothing.
+    rank: int | None = None
+    """Rank of the slave that ran the call, or runs it now; None before."""
+    attempts: int = 0
+    """How often the call was begun."""
+    _state = PENDING
+    _call: Call | None = None
     _made: threading.Condition | None = None
     _watcher: Watcher | None = None
     _waiters: Any = ()
@@ -97,15 +105,9 @@ class Future(concurrent.futures.Future[T]):
     """What tells the call from others in a journal, if the run keeps one."""
 
     def __init__(self, farm: Farm, task_name: str) -> None:  # the base class would make locks and lists
-        self._state = PENDING
         self._farm = farm
         self.task_name = task_name
         """Name of the task."""
-        self.rank: int | None = None
-        """Rank of the slave that ran the call, or runs it now; None before."""
-        self.attempts = 0
-        """How often the call was begun."""
-        self._call: Call | None = None
 
     # ------------------------------------------------------------ for users
 
@@ -120,14 +122,20 @@ class Future(concurrent.futures.Future[T]):
             concurrent.futures.CancelledError: The call was cancelled.
             Exception: What the call raised, with the remote traceback as its cause.
         """
-        error = self._error(timeout)
+        if self._state != FINISHED:
+            self._await_end(timeout)
+        self._retrieved = True
+        if self._payload is not None or self._because is not None:
+            self._load()
+        error = self._exception
         if error is not None:
             try:
                 raise error
             finally:
                 # The traceback now holds this frame; without this, frame, error and future would keep each other alive.
                 del error, self
-        return cast("T", self._result)
+        result: T = self._result
+        return result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raised; None if it returned.
@@ -165,6 +173,8 @@ class Future(concurrent.futures.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
+            import asyncio  # noqa: PLC0415  only async programs need it
+
             self._farm.pump()
             return (yield from asyncio.wrap_future(self).__await__())
         return self.result()
@@ -270,14 +280,25 @@ class Future(concurrent.futures.Future[T]):
 
     def _error(self, timeout: float | None) -> BaseException | None:
         """Wait, decode, and say what went wrong."""
+        if self._state != FINISHED:
+            self._await_end(timeout)
+        self._retrieved = True
+        if self._payload is not None or self._because is not None:
+            self._load()
+        return self._exception
+
+    def _await_end(self, timeout: float | None) -> None:
+        """Wait until the call has ended.
+
+        Raises:
+            ResultTimeout: The time ran out.
+            concurrent.futures.CancelledError: The call was cancelled.
+        """
         if not self.done() and not self._farm.wait(self.done, self._event, timeout):
             msg = f"the call of {self.task_name!r} has not ended within {timeout} s; it goes on, ask again later"
             raise ResultTimeout(msg)
         if self._state == CANCELLED_AND_NOTIFIED:
             raise concurrent.futures.CancelledError
-        self._retrieved = True
-        self._load()
-        return self._exception
 
     def _load(self) -> None:
         """Decode the outcome, once."""
@@ -290,6 +311,8 @@ class Future(concurrent.futures.Future[T]):
             return
         if self._failed:
             self._exception = decode_failure(payload)
+        elif isinstance(payload, tuple) and len(payload) == 1:
+            self._result = payload[0]
         else:
             try:
                 self._result = wire.decode(wire.snapshot(payload) if self._lent else payload)
@@ -326,6 +349,21 @@ class Future(concurrent.futures.Future[T]):
         if self._exception is not None:
             _failures.reported += 1
             _logger.error("a call of %r failed, and nobody asked for its result", self.task_name, exc_info=self._exception)
+
+
+def end_returned(ended: Iterable[tuple[Future[Any], wire.Payload]]) -> list[Future[Any]]:
+    """Calls have returned these values: end their futures, under one lock. Of which somebody must be told, by `_announce`."""
+    watched: list[Future[Any]] = []
+    with _making:
+        for future, payload in ended:
+            future._payload, future._call = payload, None
+            if future._made is None:
+                future._state = FINISHED
+            else:
+                watched.append(future)
+    for future in watched:
+        future._end(FINISHED)
+    return watched
 
 
 class _Failures:
@@ -569,6 +607,8 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
             raise self._timed_out(count)
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
+        import asyncio  # noqa: PLC0415  as above
+
         loop = asyncio.get_running_loop()
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()
 
@@ -596,6 +636,8 @@ async def gather(*fs: Future[T] | Iterable[Future[T]], return_exceptions: bool =
         *fs: Futures, or iterables of futures such as what `map` gives.
         return_exceptions: Put exceptions into the list instead of raising the first.
     """
+    import asyncio  # noqa: PLC0415  as above
+
     futures: list[Future[T]] = []
     for item in fs:
         futures.extend([item] if isinstance(item, concurrent.futures.Future) else item)

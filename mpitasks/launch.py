@@ -16,26 +16,26 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import control, ending, profiles, walltime
 from .control import CONTROL, NoAnswer
 from .errors import StartError
 from .isolation import aside
 from .journal import choice
+
+if TYPE_CHECKING:
+    import subprocess
 
 RESTARTS = "MPITASKS_RESTARTS"
 """Environment variable: whether the run is begun again when it was interrupted, so that it must have a journal."""
@@ -228,6 +228,8 @@ def own_words() -> list[str]:
     Raises:
         StartError: A quote is not closed.
     """
+    import shlex  # noqa: PLC0415  only who starts ranks needs it
+
     text = os.environ.get(WORDS, "")
     try:
         return shlex.split(text)
@@ -276,6 +278,8 @@ def _mpiexec(library: Library) -> str:
     Raises:
         StartError: None was found, or all belong to another MPI.
     """
+    import sysconfig  # noqa: PLC0415  only who starts ranks needs it
+
     folders = [
         str(Path(sys.executable).parent),
         sysconfig.get_path("scripts"),
@@ -297,6 +301,8 @@ def _mpiexec(library: Library) -> str:
 
 def _whose(mpiexec: str) -> str:
     """The MPI to which that mpiexec belongs, by its own word."""
+    import subprocess  # noqa: PLC0415  as above
+
     try:
         said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  found here
     except (OSError, subprocess.TimeoutExpired):
@@ -350,6 +356,8 @@ class _Minder:
 
     def run(self, command: list[str], environment: dict[str, str]) -> int:
         """Run mpiexec; the exit code of the run, or 128 + the signal that ended it."""
+        import subprocess  # noqa: PLC0415  as above
+
         with self._handling():
             # In a session of its own: the terminal's Ctrl-C must reach this process alone.
             child = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  our own command
@@ -393,6 +401,8 @@ class _Minder:
 
     def _mind(self, child: subprocess.Popen[bytes]) -> int:
         """Wait for the end; on a signal, first ask, then end."""
+        import subprocess  # noqa: PLC0415  it is there: it has started the child
+
         asked = 0
         until = float("inf")
         while True:
@@ -483,6 +493,8 @@ class _Minder:
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:
         """End mpiexec, which ends the ranks."""
+        import subprocess  # noqa: PLC0415  as above
+
         child.terminate()
         try:
             return child.wait(1.0 if self._was_slow else _SLACK)

@@ -16,9 +16,7 @@ Nothing is opened where all ranks are on one host. A host that can't connect, be
 from __future__ import annotations
 
 import errno
-import hmac
 import os
-import secrets
 import signal
 import socket
 import struct
@@ -106,6 +104,8 @@ class Lifelines:
     """
 
     def __init__(self, hosts: list[str], silence: int) -> None:
+        import secrets  # noqa: PLC0415  only who has ranks on several hosts needs it
+
         self._hosts = hosts
         self._listening = socket.create_server(("", 0), backlog=len(hosts))
         self.offer = Offer(addresses(), self._listening.getsockname()[1], secrets.token_bytes(_SECRET), silence)
@@ -140,7 +140,7 @@ class Lifelines:
         said = b""
         with suppress(OSError):
             said = one.recv(_SECRET + _RANK.size)
-        if len(said) != _SECRET + _RANK.size or not hmac.compare_digest(said[:_SECRET], self.offer.secret):
+        if len(said) != _SECRET + _RANK.size or not _is_same(said[:_SECRET], self.offer.secret):
             one.close()
             return
         with suppress(OSError):
@@ -229,7 +229,7 @@ def _begin(offer: Offer) -> Iterator[socket.socket]:
 def _is_rank_0(one: socket.socket, offer: Offer) -> bool:
     """Whether it has given rank 0's answer."""
     try:
-        return hmac.compare_digest(one.recv(_SECRET), offer.secret[::-1])
+        return _is_same(one.recv(_SECRET), offer.secret[::-1])
     except OSError:
         return False
 
@@ -254,6 +254,13 @@ def _end_daemon() -> None:
 
 
 # ---------------------------------------------------------------- sockets
+
+
+def _is_same(said: bytes, secret: bytes) -> bool:
+    """Whether somebody knows the secret; it takes as long whatever the answer."""
+    from hmac import compare_digest  # noqa: PLC0415  as `secrets` above
+
+    return compare_digest(said, secret)
 
 
 def ask_often(one: socket.socket, silence: int) -> None:

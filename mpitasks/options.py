@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import pickle
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -131,6 +130,8 @@ def check_names(given: Mapping[str, Any], known: Iterable[str], where: str) -> N
     names = sorted(known)
     for name in given:
         if name not in names:
+            import difflib  # noqa: PLC0415  only who mistypes needs it
+
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]!r}? " if near else ""
             msg = f"{where} has no option {name!r}; {hint}known: {', '.join(names)}"

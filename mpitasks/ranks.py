@@ -20,17 +20,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import ending, guard, launch, output, profiles, signals
 from .ending import End
 from .isolation import start as nannies
 from .runtime import logs
-from .runtime.master import Master
-from .runtime.profiled import ProfiledSlave
-from .runtime.slave import Slave
 from .survival import departure, link
 from .transport.base import Transport
+
+if TYPE_CHECKING:
+    from .runtime.master import Master
+    from .runtime.slave import Slave
 
 THREADS_AT_MOST = 5.0
 """Seconds that a slave waits at the end for threads which tasks have started; one that never ends must not keep the job."""
@@ -44,9 +45,13 @@ _LOOK = 0.1
 
 def new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
     """The slave that this rank is to be."""
+    from .runtime.slave import Slave  # noqa: PLC0415  rank 0 needs none
+
     host, profile = socket.gethostname(), profiles.of_this_process()
     if profile is None:
         return Slave(transport, host=host, is_orphan=is_orphan, leave=_leave)
+    from .runtime.profiled import ProfiledSlave  # noqa: PLC0415  only with --profile
+
     return ProfiledSlave(transport, host=host, is_orphan=is_orphan, leave=_leave, profile=profile)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .digests import blake2b
 from .errors import DuplicateTask, UnknownTask
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ def resource(name: str) -> Resource[Any]:
 
 def unknown(name: str, known: Iterable[str] | None = None, what: str = "task") -> str:
     """What to say when no task, or none of these, has that name."""
+    import difflib  # noqa: PLC0415  only who mistypes needs it
+
     names = sorted(_tasks if known is None else known)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
     listed = ", ".join(repr(other) for other in near) or "none"
@@ -118,7 +119,7 @@ def wants_isolation() -> bool:
 
 def digest(names: Iterable[str]) -> str:
     """A short text that is equal for equal names."""
-    return hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
+    return blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
 
 
 def place_of(fn: Callable[..., Any]) -> Place:

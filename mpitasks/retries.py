@@ -20,6 +20,9 @@ ASKED = "mpitasks.ctx.retry"
 """The name that stands for a call of `Context.retry()`."""
 
 
+CUT_SHORT = "mpitasks.cut short"
+"""The name that stands for an end which was not the call's own fault: the time of a call that waited for it was up."""
+
 OVERRAN = "mpitasks.errors.TaskTimeout"
 """An OSError by inheritance, as every TimeoutError is: `retry_for=OSError` means what the task itself met, and not this."""
 _NOT_MEANT = ("builtins.TimeoutError", "builtins.OSError")

@@ -12,7 +12,6 @@ aborted.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from inspect import iscoroutine
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
 
 from typing_extensions import Unpack
 
@@ -35,16 +34,16 @@ from .isolation import aside
 from .isolation import start as nannies
 from .journal import choice, records
 from .options import check_isolate
-from .runtime import backoff, logs, stacks, watchdog
+from .runtime import backoff, logs, stacks
+from .runtime import stall as stalls
 from .runtime.clock import Clock
-from .runtime.inline import InlineMaster
-from .runtime.master import Master
 from .runtime.memory import collecting_less_often, keep_freed_memory
-from .runtime.situation import on_demand
-from .runtime.slave import Slave
 from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
+
+if TYPE_CHECKING:
+    from .runtime.master import Master
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -79,7 +78,7 @@ def run(
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> T: ...
 @overload
 def run(
@@ -92,7 +91,7 @@ def run(
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> T: ...
 def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; options by keyword
     main: Callable[..., Any],
@@ -104,7 +103,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     isolate: bool = False,
     grace: float = 5.0,
     strikes: int = 3,
-    stall: float | None = watchdog.USUALLY,
+    stall: float | None = stalls.USUALLY,
 ) -> Any:
     """Run `main(*args)` on rank 0, with all other ranks as its slaves; under MPI, once.
 
@@ -131,7 +130,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
     """
     _refuse_to_begin(main, isolate, strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
-    asked = _asked(grace, choice.chosen(journal), watchdog.stall_of(stall))
+    asked = _asked(grace, choice.chosen(journal), stalls.stall_of(stall))
     return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
 
 
@@ -334,7 +333,7 @@ def _meant(master: Master, error: BaseException) -> BaseException:
 
 def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextManager[None]:
     """Within, the run ends when its time is over."""
-    if asked.limit is None and isinstance(master, InlineMaster):
+    if asked.limit is None and _is_inline(master):
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
@@ -349,7 +348,18 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
 
 def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
     """Within, somebody says why nothing happens, if calls don't run in this very thread."""
-    return nullcontext() if isinstance(master, InlineMaster) else watchdog.Watchdog(master, stall=stall).watching()
+    if _is_inline(master):
+        return nullcontext()
+    from .runtime.watchdog import Watchdog  # noqa: PLC0415  no slave needs it
+
+    return Watchdog(master, stall=stall).watching()
+
+
+def _is_inline(master: Master) -> bool:
+    """Whether main runs the calls."""
+    from .runtime.inline import InlineMaster  # noqa: PLC0415  no slave needs it
+
+    return isinstance(master, InlineMaster)
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -416,6 +426,8 @@ _IN_THREADS = _Ending(_log_stuck, _log_left_behind)
 
 def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     """Run main and the calls in this thread."""
+    from .runtime.inline import InlineMaster  # noqa: PLC0415  no rank needs it
+
     master = InlineMaster()
     with _answering(master, asked) if control.given() else nullcontext():
         return _run_farm(master, main, args, asked, _IN_THREADS)
@@ -423,6 +435,9 @@ def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) ->
 
 def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, asked: _Asked) -> T:
     """Run main with slaves that are threads."""
+    from .runtime.master import Master  # noqa: PLC0415  under MPI, rank 0 alone needs it
+    from .runtime.slave import Slave  # noqa: PLC0415  under MPI, all others need it
+
     ours, *others = local_world(slaves + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
@@ -449,7 +464,11 @@ def _serving(master: Master) -> Iterator[None]:
 def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     value = main(*args)
-    return cast("T", asyncio.run(value)) if iscoroutine(value) else value
+    if not iscoroutine(value):
+        return value
+    import asyncio  # noqa: PLC0415  most mains are plain
+
+    return cast("T", asyncio.run(value))
 
 
 def _say_cancelled(master: Master, error: BaseException, cancelled: int) -> None:
@@ -514,6 +533,8 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 
     if comm.Get_rank() != 0:
         ranks.serve(ranks.new_slave(transport, is_orphan))
+    from .runtime.master import Master  # noqa: PLC0415  with the scheduler it takes 10 ms, and no slave needs it
+
     master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
     master.interrupts.by_signal = not link.is_guarded()
     with _answering(master, asked):
@@ -523,6 +544,8 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
     """Within, other processes may ask this run for what it can do."""
+    from .runtime.situation import on_demand  # noqa: PLC0415  no slave needs it
+
     commands: dict[str, Callable[[], Any]] = {
         "drain": lambda: master.interrupts.drain("SIGUSR1"),
         "stacks": lambda: on_demand(master),

@@ -80,7 +80,15 @@ class Task(Generic[P, R_co]):
             EncodeError: An argument can't be pickled.
             NotRunning: There is no farm here: this is neither main nor a task.
         """
-        return self._submit(running(self.name, "delay()"), args, kwargs)
+        farm = running(self.name, "delay()")
+        if self._identify is not None:
+            return self._submit(farm, args, kwargs)
+        try:  # as `_submit`, without a further call: many do nothing but this
+            self._check(*args, **kwargs)
+        except TypeError as error:
+            raise _in_words_of_bind(self.name, error, self._parameters, args, kwargs) from None
+        plan = self._plan
+        return farm.submit(plan, args, kwargs, plan.resource)
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
         """The same task with other options for the calls that are made through what this returns.

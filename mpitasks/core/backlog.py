@@ -56,11 +56,15 @@ class Backlog:
 
     def add(self, call: Call) -> bool:
         """Take a call in. Whether it is the next one now."""
-        self.counted(call.items)
+        level, items = self.level, call.items
+        self.count += items  # as `counted` does: once a call, where a method costs as much as all the rest
+        level.count += items
+        level.queue.waiting += items
         if self._pulled and call.id in self._pulled:
             self._pulled.remove(call.id)
             return self.head() is call
         if call.cost:
+            level.has_costs = True
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
         self.calls.append(call)
@@ -230,12 +234,14 @@ class Offers:
 class Level:
     """The waiting calls of one task at one priority."""
 
-    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "plain", "priority", "queue")
+    __slots__ = ("_behind", "_fresh", "_sticky", "backlogs", "count", "has_costs", "plain", "priority", "queue")
 
     def __init__(self, queue: Queue, priority: int) -> None:
         self.queue = queue
         self.priority = priority
         self.count = 0
+        self.has_costs = False
+        """A call with a cost has waited here: those go before older ones."""
         self.plain = Backlog(self, PLAIN)
         self.backlogs: dict[Hashable, Backlog] = {PLAIN: self.plain}
         self._fresh = Offers()
@@ -372,11 +378,17 @@ class Queue:
             if level.count:
                 yield level
 
-    def learn(self, seconds: float, calls: int = 1) -> None:
-        """Take in how long a call takes; each of so many, in the mean."""
-        # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
-        share = 0.2 if calls == 1 else 1 - 0.8**calls
-        self.mean = seconds if self.mean is None else self.mean + share * (seconds - self.mean)
+    def learn(self, seconds: Iterable[float]) -> None:
+        """Take in how long calls took."""
+        mean = self.mean
+        for each in seconds:
+            # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
+            mean = each if mean is None else mean + 0.2 * (each - mean)
+        self.mean = mean
+
+    def learn_mean(self, seconds: float, calls: int) -> None:
+        """The same, of so many calls at once, by what they took in the mean."""
+        self.mean = seconds if self.mean is None else self.mean + (1 - 0.8**calls) * (seconds - self.mean)
 
 
 Entry = tuple[int, float, float, int, int, Queue]

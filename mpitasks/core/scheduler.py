@@ -14,7 +14,7 @@ scheduler changes in this file and nowhere else; times come in as arguments, in 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import groupby, islice
 from math import inf
@@ -32,6 +32,9 @@ from .spread import Load, spread
 from .suspects import Suspects
 from .tally import DUPLICATED, NESTED, NEW, OVERDUE, OWED, PLAIN_CALL, STICKY, Decision, OfQueue, OfSlave, Tally
 from .why import State
+
+GAPS_COVERED, MOST_WORTH = 4.0, 0.2
+"""Gaps between two decisions that a window covers, since it is refilled at its half and they vary; seconds that it may last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Scheduler:
     """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
     def __init__(self, rules: Rules | None = None, prices: Prices | None = None) -> None:
-        self._rules = rules or Rules()
+        self._rules = self._usual = rules or Rules()
         self.prices = prices or Prices()
         """What acquisitions cost."""
         self.tally = Tally()
@@ -179,6 +182,10 @@ class Scheduler:
             queue = self._queues[name] = Queue(name, max_slaves, weight, len(self._queues))
             queue.mean = self.prices.calls.get(name)
             self.tally.queues[name] = OfQueue()
+
+    def seldom_driven(self, gap: float) -> None:
+        """So many seconds pass between two decisions just now: windows last for longer, or slaves would idle meanwhile."""
+        self._rules = replace(self._usual, worth=max(self._usual.worth, min(GAPS_COVERED * gap, MOST_WORTH)))
 
     def slave_joined(self, rank: Rank) -> None:
         """A slave is ready, and holds nothing.
@@ -412,6 +419,7 @@ class Scheduler:
             KeyError: That slave has no such call; nothing was changed.
         """
         slave = self._slaves[rank]
+        slave.were_sent(call_ids)  # raise here, before anything has changed
         self._free_ended()
         self._take_from(slave, call_ids)
         self._settle_waits(slave)
@@ -443,6 +451,7 @@ class Scheduler:
             for call in alone or calls:
                 self._suspects.strikes[call.id] = self._suspects.strikes.get(call.id, 0) + 1
         self._suspects.add(calls)
+        self._recall_suspects()
         return Lost(calls, self._given_up())
 
     def _gone(self, slave: Slave) -> None:
@@ -508,8 +517,8 @@ class Scheduler:
             KeyError: That slave has no such calls; nothing was changed.
         """
         slave = self._slaves[rank]
-        self._free_ended()
         call, _ = slave.window[call_id], slave.were_sent(given_back)
+        self._free_ended()
         assert slave.queue is not None  # noqa: S101  it has a window
         waits = slave.waits = slave.waits or Waits()
         del slave.window[call_id]
@@ -532,10 +541,10 @@ class Scheduler:
             KeyError: Nothing waits there, or it has no such calls; nothing was changed.
         """
         slave = self._slaves[rank]
-        self._free_ended()
         slave.were_sent(given_back)
         if slave.waits is None or not slave.waits.frames:
             raise KeyError(rank)
+        self._free_ended()
         self._take_from(slave, given_back)
         self._shallow(slave)
         slave.waits.astray.update(slave.window)
@@ -592,7 +601,7 @@ class Scheduler:
         slave = self._slaves[rank]
         self._free_ended()
         self._now = now
-        counts = self.tally.slaves[rank]
+        counts, holds = self.tally.slaves[rank], list(held)
         for provided, seconds in acquired:
             self.prices.learn("", provided, seconds)
             counts.acquisitions += 1
@@ -600,9 +609,11 @@ class Scheduler:
             count = self.tally.resource(provided)
             count.acquisitions += 1
             count.acquiring += seconds
-            if slave.window and provided == slave.resource:
+            is_for_window = slave.window and provided == slave.resource and provided in holds
+            # What it held before that, it may have acquired for an earlier window.
+            if is_for_window and slave.before is not None and provided not in slave.before[0]:
                 slave.before = None  # it has begun; until its first outcome, that is still part of what its window takes
-        self._reconcile(slave, list(held))
+        self._reconcile(slave, holds)
 
     # ---------------------------------------------------------------- what is there
 
@@ -729,7 +740,8 @@ class Scheduler:
         if sticky is not None:
             slave = self._ready(sticky)
             assert slave is not None  # noqa: S101  that is what `sticky` means
-            if fresh is None or not self._waited_long(fresh, sticky, slave):
+            # What has waited long goes first, if no idle slave holds that too: then it is among those that are sticky.
+            if fresh is None or self._is_held(fresh) or not self._waited_long(fresh, sticky, slave):
                 return self._grant(slave, sticky, STICKY if sticky.resource in slave.holds else self._why_fresh(sticky))
         assert fresh is not None  # noqa: S101  one of both is there: the level is runnable
         return self._grant(self._pick(fresh.resource), fresh, self._why_fresh(fresh))
@@ -1206,6 +1218,12 @@ class Scheduler:
         while len(self._suspects.on_trial) < max(1, len(self._slaves) - 1) and (call := self._suspects.next()) is not None:
             self._requeue([call])
 
+    def _recall_suspects(self) -> None:
+        """With a slave less there are too many that were let go on: those that no slave has yet wait again."""
+        for call in self._suspects.recall(max(0, len(self._slaves) - 1)):
+            call.state = BLOCKED
+            self._pull(self._queues[call.queue], [call])
+
     def _is_trial(self, slave: Slave, backlog: Backlog) -> bool:
         """A suspect is what that slave has, or what comes next there: nothing may join it."""
         on_trial = self._suspects.on_trial
@@ -1385,15 +1403,15 @@ class Scheduler:
 
     def _backlog_of(self, call: Call) -> Backlog:
         """Where that call waits; its queue has demand from now on."""
-        queue = self._queues[call.queue]
+        queue, resource = self._queues[call.queue], call.resource
         if not queue.waiting:
             if self._ended is not None:
                 self._free_ended()
             self._demand[queue.name] = queue
             if not queue.running:
                 queue.served = max(queue.served, self._virtual)
-        level = queue.level(call.priority)
-        return level.plain if call.resource is PLAIN else level.backlog(call.resource)
+        level = queue.levels.get(call.priority) or queue.level(call.priority)
+        return level.plain if resource is PLAIN else level.backlogs.get(resource) or level.backlog(resource)
 
     def _settle(self, backlog: Backlog) -> None:
         """Calls left this backlog: forget it if it is empty, else its next call is the oldest."""
@@ -1405,7 +1423,10 @@ class Scheduler:
         if backlog.resource is not PLAIN:
             del level.backlogs[backlog.resource]
             self._unwanted(backlog)
-        if not level.count and len(queue.order) > self._rules.most_levels:
+        if level.count:
+            if level.has_costs:  # the next call may be older than those that went before it
+                self._ranking.improved(queue, level.priority)
+        elif len(queue.order) > self._rules.most_levels:
             queue.drop_level(level)
         if not queue.waiting:
             del self._demand[queue.name]
@@ -1583,23 +1604,20 @@ class Scheduler:
 
     def _learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        unbegun, used = 0, 0.0
-        is_first = slave.taking or slave.first is not None
-        for each in seconds:
-            if each is None:
-                unbegun += 1
-                continue
+        begun = [each for each in seconds if each is not None] if None in seconds else seconds
+        used = 0.0
+        for each in begun:  # `sum` rounds otherwise in later versions of Python
             used += each
-            if not is_first or slave.resource is PLAIN or not self._learn_price(slave, queue, each):
-                queue.learn(each)
+        is_first = (slave.taking or slave.first is not None) and slave.resource is not PLAIN
+        queue.learn([each for each in begun if not self._learn_price(slave, queue, each)] if is_first else begun)
         queue.served += used / queue.weight
-        self.tally.ended(queue.name, slave.rank, len(seconds), len(seconds) - unbegun, used)
-        if unbegun < len(seconds):
+        self.tally.ended(queue.name, slave.rank, len(seconds), len(begun), used)
+        if begun:
             slave.before = None
 
     def _learn_many(self, slave: Slave, queue: Queue, count: int, seconds: float) -> None:
         """Take in how long so many calls took together."""
-        queue.learn(seconds / count, count)
+        queue.learn_mean(seconds / count, count)
         queue.served += seconds / queue.weight
         self.tally.ended(queue.name, slave.rank, count, count, seconds)
         slave.before = None
@@ -1619,8 +1637,8 @@ class Scheduler:
         """A slave will hold this, and what it needs; and drops what was unused for longest where that is too much."""
         slave.before = dict(slave.holds), dict(slave.occupies)
         slave.taking = resource not in slave.holds
-        if slave.holds and next(reversed(slave.holds)) == resource and getattr(resource, "inner", None) is None:
-            return  # it was the last one in use, and stays it
+        if len(slave.holds) == 1 and not slave.taking and getattr(resource, "inner", None) is None:
+            return  # it is all there is
         if slave.taking:
             slave.took_up_at = self._now
         if slave.taking and not isinstance(resource, Provided):
@@ -1651,12 +1669,16 @@ class Scheduler:
     def _hold(self, slave: Slave, resource: Hashable) -> None:
         """A slave is among the holders of a resource, the one that used it last."""
         holders = self._holders.setdefault(resource, {})
-        if not holders:  # until now any slave could take the calls that need it; now they wait for this one
-            for backlog in self._wanted.get(resource, ()):
-                self._set_alarm(backlog)
         slave.holds[resource] = None
         holders[slave.rank] = slave
         self._idle.gained(slave, resource)
+        if len(holders) == 1:  # until now any slave could take the calls that need it; now they wait for this one
+            for backlog in self._wanted.get(resource, ()):
+                if backlog.since + self._patience(backlog) > self._now:
+                    self._set_alarm(backlog)
+                elif not backlog.overdue:  # it has waited long enough before: not to be found out with the next decision
+                    backlog.overdue = True
+                    self._loosen(backlog)
 
     def _drop(self, slave: Slave, resource: Hashable) -> None:
         """A slave holds that resource no longer; if it was the last, any slave may take its calls."""

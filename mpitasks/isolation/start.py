@@ -14,23 +14,26 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .. import output
-from . import line, nanny
 from .aside import environment
-from .importing import MPI, program
-from .line import Line
 from .messages import IMPORT
 
-_TO_LEAVE = nanny.LONGEST_END + 5.0
-"""Seconds that a nanny gets to leave; it needs milliseconds, but for processes that can't be killed."""
+if TYPE_CHECKING:
+    import subprocess
+
+    from .line import Line
+
+_TO_LEAVE = 15.0
+"""Seconds that a nanny gets to leave; it needs milliseconds, but for processes that can't be killed: see
+`nanny.LONGEST_END`."""
 _ready: list[Nanny] = []
 """Forked and not taken yet."""
 
@@ -54,7 +57,7 @@ class Nanny:
 
 def prepare(count: int) -> None:
     """Fork that many nannies if that is safe now: MPI is not loaded, and nobody else runs in this process."""
-    if hasattr(os, "fork") and MPI not in sys.modules and threading.active_count() == 1:
+    if hasattr(os, "fork") and "mpi4py.MPI" not in sys.modules and threading.active_count() == 1:
         while len(_ready) < count:
             _ready.append(_forked())
 
@@ -71,6 +74,8 @@ def dismiss() -> None:
 
 
 def _forked() -> Nanny:
+    from . import line, nanny  # noqa: PLC0415  only who isolates calls needs them
+
     ours, its = line.pair()
     parent = os.getpid()
     output.flush()  # or it would be written twice
@@ -101,6 +106,11 @@ def _has_ended(pid: int, limit: float) -> bool:
 
 
 def _executed() -> Nanny:
+    import subprocess  # noqa: PLC0415  as above
+
+    from . import line, nanny  # noqa: PLC0415  as above
+    from .importing import program  # noqa: PLC0415  as above
+
     ours, its = line.pair()
     told = program()
     begin = f"import sys; sys.path[:] = {told.path!r}; from {nanny.__name__} import main; main()"
@@ -117,6 +127,8 @@ def _executed() -> Nanny:
 
 
 def _waited(process: subprocess.Popen[bytes], limit: float) -> bool:
+    import subprocess  # noqa: PLC0415  it is there: it has made the process
+
     try:
         process.wait(limit)
     except subprocess.TimeoutExpired:

@@ -29,7 +29,8 @@ signal came."""
 
 def packed(facts: dict[str, Any], value: wire.Payload = b"") -> list[Buffer]:
     """The payload of a frame, in parts."""
-    parts: Sequence[Buffer] = (value,) if isinstance(value, bytes) else (value[0], *value[1])
+    pickled = wire.pickled(value)
+    parts: Sequence[Buffer] = (pickled,) if isinstance(pickled, bytes) else (pickled[0], *pickled[1])
     text = _JSON.encode(facts).encode("utf-8", "backslashreplace")
     sizes = [memoryview(part).nbytes for part in parts]
     return [_BEGIN.pack(len(text), len(parts)) + struct.pack(f"<{len(sizes)}Q", *sizes) + text, *parts]

@@ -13,7 +13,6 @@ Only a process's main thread gets signals. Elsewhere there is no timer, and `ove
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,13 +21,16 @@ from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import TaskTimeout
 from ..ids import CallId
-from ..retries import Failure, names_of
+from ..retries import CUT_SHORT, Failure, names_of
 from . import stacks
 from .interrupts import whose_code
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ PATIENCE = 1.0
 """Seconds beyond the limit, after which a call counts as one that can't be interrupted."""
 
 TIMED_OUT: Failure = (names_of(TaskTimeout("")), None)
+ENDED_FOR_ANOTHER: Failure = ((*TIMED_OUT[0], CUT_SHORT), None)
+"""The time of a call was up that waited for this one."""
 """How such a call failed."""
 
 
@@ -123,6 +127,8 @@ class Alarm:
         return coroutine if self.watched is None and not self._below else self._known(coroutine)
 
     async def _known(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        import asyncio  # noqa: PLC0415  a coroutine is awaited
+
         mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
         if self.watched is not None:
             self.watched.thread = threading.get_ident()
@@ -157,9 +163,9 @@ class Alarm:
                 watched.stack = stacks.of_thread(watched.thread)
             raise TimeUp
 
-    def left(self) -> float | None:
-        """Seconds until the time is up of a call that waits below; None: none has a limit."""
-        return max(SOON, self._below[-1].until - perf_counter()) if self._below else None
+    def next_below(self) -> Watched | None:
+        """The call that waits below whose time is up first; None: none has a limit."""
+        return self._below[-1] if self._below else None
 
     def ended_for(self) -> Watched | None:
         """The call that waits below, for which what runs here was ended, or was to be; None: there is none."""
@@ -216,6 +222,8 @@ class Alarm:
         """Whether a task of the event loop runs in this thread now, and not the loop itself."""
         if self._task is None or watched.thread != threading.get_ident():
             return False
+        import asyncio  # noqa: PLC0415  it is there, since a task of its is
+
         return asyncio.current_task(self._task.get_loop()) is not None
 
     def _cancel(self) -> None:
@@ -229,6 +237,11 @@ def timed_out(limit: Limit, fate: str, stack: str) -> TaskTimeout:
     place = _innermost(stack)
     text = f"{limit.what} {fate} after timeout={limit.seconds:g} s{f', in {place}' if place else ''}"
     return TaskTimeout(text, limit.seconds, stack)
+
+
+def ended_for(limit: Limit, stack: str) -> TaskTimeout:
+    """The error of what ran for a call whose time was up."""
+    return timed_out(limit, "was ended, and with it what ran for it,", stack)
 
 
 def _innermost(stack: str) -> str:

@@ -23,12 +23,14 @@ class Encoder:
         """Each with the broadcasts that it holds."""
 
     def arguments(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[wire.Payload, list[Any]]:
-        """The arguments of a call, and the futures among them, place by place.
+        """The arguments of a call, and the futures among them, place by place. Numbers by position alone travel as they are.
 
         Raises:
             EncodeError: One of them can't be pickled; the message says which.
         """
         function = plan.function
+        if function is None and not kwargs and wire.NUMBERS.issuperset(map(type, args)):
+            return (args,), []
         named = function is not None and self.travels_by_name(function)
         try:
             return wire.encode_arguments((function, args, kwargs) if named else (args, kwargs))

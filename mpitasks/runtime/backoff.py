@@ -6,6 +6,8 @@ import os
 import time
 
 FIRST_NAP, LONGEST_NAP = 20e-6, 1e-3
+AWAKE, AWAKE_NAP = 0.1, 200e-6
+"""For so many seconds after something has happened, no nap is longer than this: what follows soon is to be heard at once."""
 
 SILENCES = ((5.0, 10e-3), (1.0, 5e-3))
 """After so many seconds of silence, nap so long: naps of 1 ms cost 3.3 % of a core, 5 ms 1.3 %, 10 ms 0.7 %."""
@@ -49,7 +51,7 @@ class Backoff:
         for silence, nap in SILENCES:
             if now - self._since > silence:
                 return nap
-        self._nap = min(self._nap * 1.5, LONGEST_NAP)
+        self._nap = min(self._nap * 1.5, AWAKE_NAP if now - self._since < AWAKE else LONGEST_NAP)
         return self._nap
 
 

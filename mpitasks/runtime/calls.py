@@ -16,35 +16,22 @@ from ..transport import wire
 from .messages import Target
 
 
-class FarmCall(Call):
-    """A call, with what the scheduler does not know of it."""
+class Rare:
+    """What few calls have besides; all others share one that says so."""
 
     __slots__ = (
         "crashes",
         "failed",
-        "future",
         "is_early",
         "is_unwanted",
         "known",
-        "payload",
         "places",
-        "plan",
         "setup",
         "submitted_by",
-        "target",
         "values",
     )
 
-    def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
-        size = len(payload) if isinstance(payload, bytes) else wire.size_of(payload)
-        # What has a limit goes alone: nothing may wait behind a call that perhaps never ends.
-        chunk = plan.chunk if plan.timeout is None else 1
-        super().__init__(call_id, plan.queue, plan.priority, resource, chunk, size, plan.cost)
-        self.future = future
-        self.plan = plan
-        self.payload = payload
-        """The arguments."""
-        self.target: Target = plan.name
+    def __init__(self) -> None:
         self.setup: int | None = None
         self.places: dict[Future[Any], list[int]] | None = None
         """Where the values of futures go, among the arguments."""
@@ -62,9 +49,38 @@ class FarmCall(Call):
         self.submitted_by: Attempt | None = None
         """None: by main, or its outcome is not kept."""
 
+
+PLAINLY = Rare()
+"""Of the calls that have nothing of it, which are nearly all: a million of them wait, and nobody but its future has to know how
+one of them ended. Never written to."""
+
+
+class FarmCall(Call):
+    """A call, with what the scheduler does not know of it."""
+
+    __slots__ = ("future", "payload", "plan", "rare", "target")
+
+    def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
+        size = len(payload) if isinstance(payload, bytes) else wire.SMALL if len(payload) == 1 else wire.size_of(payload)
+        # What has a limit goes alone: nothing may wait behind a call that perhaps never ends.
+        chunk = plan.chunk if plan.timeout is None else 1
+        super().__init__(call_id, plan.queue, plan.priority, resource, chunk, size, plan.cost)
+        self.future = future
+        self.plan = plan
+        self.payload = payload
+        """The arguments."""
+        self.target: Target = plan.name
+        self.rare = PLAINLY
+
+    def own(self) -> Rare:
+        """What this call has besides, to be written to."""
+        if self.rare is PLAINLY:
+            self.rare = Rare()
+        return self.rare
+
     @override
     def needs(self) -> list[Call]:
-        futures = (*(self.places or ()), *self.plan.after)
+        futures = (*(self.rare.places or ()), *self.plan.after)
         return [future._call for future in futures if future._call is not None and not future.done()]
 
 

@@ -46,7 +46,8 @@ class Copy:
 
 def copy_of(payload: wire.Payload) -> Copy:
     """A copy: what happens to the original from now on does not matter. What is large can be shared."""
-    data, buffers = (payload, ()) if isinstance(payload, bytes) else payload
+    pickled = wire.pickled(payload)
+    data, buffers = (pickled, ()) if isinstance(pickled, bytes) else pickled
     if wire.size_of(payload) < wire.INLINE:
         return Copy((bytes(data), [bytes(buffer) for buffer in buffers]) if buffers else bytes(data))
     secret = secrets.token_bytes(16)
@@ -61,9 +62,10 @@ def copy_of(payload: wire.Payload) -> Copy:
 
 def received(payload: wire.Payload) -> Copy:
     """What has come by the wire, and is for this process alone: a further copy would take as long as the wire."""
-    if isinstance(payload, bytes):
-        return Copy(payload)
-    data, buffers = payload
+    pickled = wire.pickled(payload)
+    if isinstance(pickled, bytes):
+        return Copy(pickled)
+    data, buffers = pickled
     return Copy((data if isinstance(data, bytes) else _frozen(data), [_frozen(buffer) for buffer in buffers]))
 
 

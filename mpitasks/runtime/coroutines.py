@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
+
+from .. import loops
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST_TASKS = 10
 """That are told of a loop: the oldest."""
@@ -20,7 +25,9 @@ def waiting_in(frame: FrameType | None) -> list[tuple[str, traceback.StackSummar
     found: list[tuple[str, traceback.StackSummary]] = []
     while frame is not None:
         loop = frame.f_locals.get("self") if frame.f_code.co_name == "run_forever" else None
-        if isinstance(loop, asyncio.AbstractEventLoop):
+        if loops.is_loop(loop):
+            import asyncio  # noqa: PLC0415  it is there, since a loop is
+
             tasks = sorted(asyncio.all_tasks(loop), key=lambda one: (len(one.get_name()), one.get_name()))  # 2 before 10
             found += [(one.get_name(), traceback.StackSummary.extract(_frames(one))) for one in tasks[:MOST_TASKS]]
         frame = frame.f_back

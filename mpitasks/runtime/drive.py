@@ -22,6 +22,10 @@ from .interrupts import Interrupts
 
 BACKGROUND_AFTER = 2e-3
 """Seconds without a driver, after which the background thread drives."""
+LED_NAP = 0.1
+"""Seconds between two looks of the background thread in a long silence while another leads: that one says when it leaves."""
+GAP_FADES, GAP_TOLD = 0.9, 0.05
+"""What is left of a gap at the next one, if that is shorter; by which part a gap must differ to be told."""
 BLOCKED_AT_MOST = 0.1
 """Seconds that a waiting thread sleeps before it looks for itself."""
 
@@ -37,6 +41,7 @@ class _Driven(Protocol):
     interrupts: Interrupts
 
     def turn(self) -> bool: ...
+    def seldom_driven(self, gap: float) -> None: ...
     def has_news(self) -> bool: ...
     def announce(self) -> None: ...
     def end_all(self, why: BaseException) -> None: ...
@@ -60,6 +65,8 @@ class Drive:
         """Why the farm has ended, once it has."""
         self.stepped_at = self.heard_at = monotonic()
         """When the farm was last driven, and when anything last happened; its steps write them."""
+        self._gap = 0.0
+        """Seconds that lately passed between two turns, where nobody waits; the longest, which fades."""
         self._farm = farm
         self._interrupts = farm.interrupts
         self._new_backoff = new_backoff
@@ -67,7 +74,9 @@ class Drive:
         self._leading = threading.Lock()
         self._blocked: set[threading.Event] = set()
         self._background = threading.Thread(target=self._run_background, name="mpitasks-background", daemon=True)
-        self._stopping = threading.Event()
+        self._stopping = self._sleeps = False
+        self._rouse = threading.Event()
+        """Set where the background thread, which `_sleeps` for longer than usual, is to look at once."""
 
     def start(self) -> None:
         """Drive in the background from now on."""
@@ -75,7 +84,8 @@ class Drive:
 
     def stop(self) -> None:
         """Drive in the background no longer."""
-        self._stopping.set()
+        self._stopping = True
+        self._rouse.set()
         if self._background.ident is not None:
             self._background.join()
 
@@ -110,6 +120,8 @@ class Drive:
     def _lead(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Drive until it is done, or something is to be announced; False if the time ran out."""
         backoff = self._new_backoff()
+        if self._gap:
+            self._note_gap(0.0)
         while not (done() or self._farm.has_news()):
             if self.turn():
                 backoff.reset()
@@ -125,6 +137,8 @@ class Drive:
     def _step_down(self) -> None:
         """Let another waiting thread lead."""
         self._leading.release()
+        if self._sleeps:
+            self._rouse.set()
         # A thread adds itself before it looks whether somebody leads, so none is overlooked here.
         for event in list(self._blocked):
             event.set()
@@ -157,7 +171,7 @@ class Drive:
     def _run_background(self) -> None:
         """Drive when nobody else does."""
         try:
-            while not self._stopping.wait(self._nap()):
+            while not self._doze():
                 if self.take_over():
                     self._farm.announce()
                 if self._is_orphan():
@@ -167,14 +181,23 @@ class Drive:
 
     def take_over(self) -> bool:
         """Drive for a moment, if nobody has for a while; whether it did."""
-        if monotonic() - self.stepped_at < BACKGROUND_AFTER or not self._leading.acquire(blocking=False):
+        gap = monotonic() - self.stepped_at
+        if gap < BACKGROUND_AFTER or not self._leading.acquire(blocking=False):
             return False
         try:
+            self._note_gap(gap)
             while self.turn() and not self._farm.has_news():
                 pass
         finally:
             self._step_down()
         return True
+
+    def _note_gap(self, gap: float) -> None:
+        """Nobody has driven for so long: while main computes, its thread keeps the interpreter for 5 ms at a time."""
+        gap = max(gap, GAP_FADES * self._gap)
+        if abs(gap - self._gap) > GAP_TOLD * self._gap:
+            self._gap = gap
+            self._farm.seldom_driven(gap)
 
     def turn(self) -> bool:
         """A turn of the farm. What it raises ends the farm, and every call hears of it."""
@@ -191,7 +214,16 @@ class Drive:
             self.broken = error
             self._farm.end_all(error)
 
+    def _doze(self) -> bool:
+        """Sleep until the background thread is to look again. Whether it is to end."""
+        self._rouse.wait(self._nap())
+        self._rouse.clear()
+        return self._stopping
+
     def _nap(self) -> float:
         """Seconds until the background thread looks again."""
         silence = monotonic() - self.heard_at
+        self._sleeps = silence > SILENCES[0][0]
+        if self._sleeps and self._leading.locked():  # asked after that is said: who steps down in between, sees it
+            return LED_NAP
         return next((nap for after, nap in SILENCES if silence > after), BACKGROUND_AFTER)

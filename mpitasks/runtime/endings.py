@@ -18,9 +18,9 @@ from typing import Any, cast
 from ..core.calls import Call
 from ..core.scheduler import Scheduler
 from ..errors import JournalError, TaskCrashed, farm_ended
-from ..futures import Future
+from ..futures import Future, end_returned
 from ..journal.book import Entry
-from ..retries import Failure, name_of
+from ..retries import CUT_SHORT, Failure, name_of
 from ..transport import wire
 from ..transport.failures import gist_of, with_earlier
 from .calls import FarmCall, ours
@@ -37,9 +37,9 @@ _CRASHED = name_of(TaskCrashed)
 
 def _with_crashes(call: FarmCall, failure: Failure, payload: wire.Payload) -> wire.Payload:
     """The failure as it is told; that of a call which has crashed before lists each time."""
-    told = with_earlier(payload, call.crashes) if call.crashes else payload
+    told = with_earlier(payload, call.rare.crashes) if call.rare.crashes else payload
     if failure[0][0] == _CRASHED:
-        call.crashes += (gist_of(payload),)
+        call.own().crashes += (gist_of(payload),)
     return told
 
 
@@ -86,9 +86,9 @@ class Endings:
         if book is None:
             return
         kept = {
-            call: Entry(call.known, payload, seconds, call.future.rank, call.attempt)
+            call: Entry(call.rare.known, payload, seconds, call.future.rank, call.attempt)
             for call, (_, failure, seconds, payload) in zip(calls, outcomes, strict=True)
-            if failure is None and call.known is not None and not call.future.done() and not call.is_early
+            if failure is None and call.rare.known is not None and not call.future.done() and not call.rare.is_early
         }
         try:
             book.write(list(kept.values()))
@@ -98,30 +98,39 @@ class Endings:
 
     def failed(self, call: FarmCall, failure: Failure, payload: wire.Payload, now: float) -> None:
         """A call has failed: it runs again, or ends."""
+        if CUT_SHORT in failure[0]:  # who asked for an equal one has nothing to do with whose time was up
+            self._pass_on(call)
         told = _with_crashes(call, failure, payload)
         if not self._runs_again(call, failure, now):
             self.finish(call, told, returned=False)
 
     def _runs_again(self, call: FarmCall, failure: Failure, now: float) -> bool:
         """Have a failed call run again, after a pause. False if it does not."""
-        call.failed += 1
+        rare = call.own()
+        rare.failed += 1
         retries = call.plan.retries
-        is_last = retries is None or self.closing or self.draining or call.is_unwanted or call.future.done()
-        pause = None if retries is None or is_last else retries.pause(call.failed, failure)
+        is_last = retries is None or self.closing or self.draining or rare.is_unwanted or call.future.done()
+        pause = None if retries is None or is_last else retries.pause(rare.failed, failure)
         if pause is None:
             return False
-        call.future._state, call.is_early = PENDING, False
+        call.future._state, rare.is_early = PENDING, False
         self._scheduler.tally.queues[call.queue].retried += 1
         self._scheduler.postponed(call)
         self.later.add(call, now + pause)
         return True
+
+    def finish_plain(self, ended: list[tuple[Future[Any], wire.Payload]]) -> None:
+        """Calls have returned of which only their futures have to know, in this order; the list is empty afterwards."""
+        if ended:
+            self._news.ended.extend(end_returned(ended))
+            ended.clear()
 
     def finish(self, call: FarmCall, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""
         future = call.future
         if future.done():  # given up meanwhile, by `lose_all`
             return
-        followers = list(self._recall.followers(call)) if call.known is not None else ()
+        followers = list(self._recall.followers(call)) if call.rare.known is not None else ()
         if followers:
             future._lent = True
         future._payload = payload
@@ -153,15 +162,15 @@ class Endings:
         if future._state != FINISHED or future._is_failure():
             return False
         payload = future._payload
-        places = call.places.get(future) if call.places else None
+        places = call.rare.places.get(future) if call.rare.places else None
         if places:
             future._lent = True
             if payload is None:  # somebody has decoded it since
                 payload = wire.snapshot(wire.encode(future._result))
-            values = list(call.values)
+            values = list(call.rare.values)
             for place in places:
                 values[place] = payload
-            call.values = values
+            call.rare.values = values
         return True
 
     def _let_go(self, call: FarmCall) -> None:
@@ -245,7 +254,7 @@ class Endings:
 
     def counted(self, call: FarmCall) -> None:
         """A call has returned: that is one less that is left, if it has done all of its work."""
-        self.left -= self.draining and not call.is_early
+        self.left -= self.draining and not call.rare.is_early
 
     def waiting(self) -> list[FarmCall | Items]:
         """All calls that are not with a slave."""

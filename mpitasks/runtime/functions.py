@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import types
 from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import blake2b
+from functools import partial
 from itertools import count
 from typing import Any
 
-import cloudpickle
-
+from ..digests import blake2b
 from ..errors import EncodeError
 from ..ids import Rank
 
@@ -24,19 +22,6 @@ MOST_KEPT = 256
 def names_known_everywhere() -> frozenset[str]:
     """The names that the script has defined by now, on every rank alike."""
     return frozenset(vars(sys.modules["__main__"]))
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """By reference what every rank can import, by value what only this rank has."""
-
-    def __init__(self, file: io.BytesIO, known: frozenset[str]) -> None:
-        super().__init__(file, 5)
-        self._known = known
-
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401  as in pickle
-        if isinstance(obj, types.FunctionType | type) and is_known(obj, self._known):
-            return NotImplemented
-        return super().reducer_override(obj)
 
 
 def is_known(obj: Any, known: frozenset[str]) -> bool:  # noqa: ANN401  a function or class
@@ -59,9 +44,11 @@ def dumps(function: object, known: frozenset[str]) -> bytes:
     Raises:
         EncodeError: It can't be pickled, not by cloudpickle either.
     """
+    from .by_value import Pickler  # noqa: PLC0415  only who submits such a function needs it
+
     file = io.BytesIO()
     try:
-        _Pickler(file, known).dump(function)
+        Pickler(file, partial(is_known, known=known)).dump(function)
     except Exception as error:
         msg = f"{function!r} can't travel to a slave: {type(error).__name__}: {error}; what it refers to must be picklable"
         raise EncodeError(msg) from error

@@ -11,13 +11,14 @@ from typing import Any, cast
 from .. import registry
 from ..core.calls import ENDED, Provided
 from ..core.scheduler import Scheduler
+from ..futures import Future
 from ..ids import CallId, Rank
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from . import logs
-from .alarm import Limit
+from .alarm import ENDED_FOR_ANOTHER, Limit
 from .batches import Batches
-from .calls import FarmCall, ours
+from .calls import PLAINLY, FarmCall, ours
 from .children import Children
 from .endings import Endings
 from .functions import Functions
@@ -121,13 +122,20 @@ class Intake:
     def _take_outcomes(self, calls: list[FarmCall], outcomes: list[Outcome], now: float) -> None:
         endings = self._endings
         endings.returned(calls, outcomes)
+        ends_plainly = not (endings.closing or endings.draining)
+        plain: list[tuple[Future[Any], wire.Payload]] = []
         for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
+            if failure is None and call.rare is PLAINLY and call.dependents is None and ends_plainly:
+                plain.append((call.future, payload))
+                continue
+            endings.finish_plain(plain)  # in the order in which they ended
             if failure is None:
                 endings.counted(call)
                 endings.finish(call, payload, returned=True)
             else:
                 self._attempt_is_over(call)
                 endings.failed(call, failure, payload, now)
+        endings.finish_plain(plain)
 
     def _attempt_is_over(self, call: FarmCall) -> None:
         """A call failed, or its slave was lost: nobody will ask for what it has submitted."""
@@ -140,9 +148,13 @@ class Intake:
             if isinstance(call, Items) and rank == source and call.has(call_id):
                 call.batch.early.add(call_id)
             elif call.id == call_id and rank == source:
-                ours(call).is_early = True
+                ours(call).own().is_early = True
 
     # ---------------------------------------------------------------- calls that outlast their limits
+
+    def minds_a_child(self, rank: Rank) -> bool:
+        """Whether what that slave runs does so in a process of its own."""
+        return any(on == rank and (self._post.isolates or ours(call).plan.isolate) for on, call in self._scheduler.sent())
 
     def leave_behind(self, stuck: Stuck, now: float) -> None:
         """A call ends that goes on, and so do those below it there: the slave gets nothing more until all have ended."""
@@ -154,9 +166,11 @@ class Intake:
         self._news.records.append(logs.warning(f"slave {rank} is left in a call of {name!r} that has outlasted its timeout"))
         for call in calls:
             self._post.send(rank, (STOP, call.id))
-            told = payload if call.id == call_id else along_with(call.plan.name, payload)
             self._attempt_is_over(call)
-            self._endings.failed(call, failure, told, now)
+            if call.id == call_id:
+                self._endings.failed(call, failure, payload, now)
+            else:
+                self._endings.failed(call, ENDED_FOR_ANOTHER, along_with(call.plan.name, payload), now)
 
     def _without_late(self, rank: Rank, calls: list[FarmCall], outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes of these calls. Others were given up; with the last of them, its slave works again."""
@@ -197,7 +211,9 @@ class Intake:
         for call in map(ours, lost.calls):
             self._attempt_is_over(call)
             if not call.future.done():
-                call.future._state, call.is_early = PENDING, False
+                call.future._state = PENDING
+                if call.rare is not PLAINLY:
+                    call.rare.is_early = False
         for call in map(ours, lost.given_up):
             self._end_lost(call)
         if self._losses.nobody_left:

@@ -293,13 +293,14 @@ class Batch:
             future = self._futures[place] = ItemFuture(self._parts.farm, self, place)
             future._retrieved = self.is_forgiven
             call = self._new_call(place, payload, future)
-            call.is_unwanted = self.is_unwanted
+            call.own().is_unwanted = self.is_unwanted
         call.payload, call.size, call.attempt = payload, self.each, 0
         call.future._state = PENDING
         return call
 
     def _new_call(self, place: int, payload: wire.Payload, future: ItemFuture) -> FarmCall:
         call = future._call = FarmCall(CallId(self.first + place), self.plan, PLAIN, payload, future)
+        call.own()  # the batch has to know how it ends, and not its future alone
         return call
 
     def inside(self, first: CallId, width: int) -> list[FarmCall]:
@@ -320,7 +321,7 @@ class Batch:
             future = call.future
             future._state, future.rank, future.attempts = RUNNING, rank, part.attempt
         name, items = self.plan.name, self.items[start : start + part.items]
-        unwanted = [call.id for call in calls if call.is_unwanted]
+        unwanted = [call.id for call in calls if call.rare.is_unwanted]
         return (part.id, name, name, part.attempt, None, items, (), None, None, self.shape), unwanted
 
     def give_up(self, call_id: CallId) -> bool | None:

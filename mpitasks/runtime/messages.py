@@ -64,7 +64,10 @@ Named = tuple[str, tuple[Hashable, ...]]
 Terms = tuple[float | None, bool]
 """Seconds that the call may take (None: any), and whether it runs in a child of the slave."""
 
-SentCall = tuple[CallId, str, Target, int, int | None, Payload, Sequence[Payload], Named | None, Terms | None]
+Arguments = Payload
+"""Of the pair (positional, by name); or of the positional arguments alone, where these are numbers and travel as they are."""
+
+SentCall = tuple[CallId, str, Target, int, int | None, Arguments, Sequence[Payload], Named | None, Terms | None]
 """Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold, terms
 (None: none)."""
 

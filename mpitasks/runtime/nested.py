@@ -13,7 +13,6 @@ a wait began or ended does no harm.
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import threading
 import weakref
@@ -26,10 +25,11 @@ from contextvars import copy_context
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from typing_extensions import override
 
+from .. import loops
 from ..broadcasts import handed_on
 from ..context import current, inside_a_call
 from ..core.calls import PLAIN, Provided
@@ -37,7 +37,6 @@ from ..errors import Deadlock, NotRunning
 from ..futures import Future
 from ..ids import CallId
 from ..journal.identity import unplaced
-from ..observe.counts import Statistics
 from ..options import Plan
 from ..transport import wire
 from ..transport.failures import encode_failure
@@ -62,6 +61,11 @@ from .messages import (
     Answer,
 )
 from .pump import Pump
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ..observe.counts import Statistics
 
 FIRST_SILENCE, LONGEST_SILENCE = 10e-3, 1.0
 """Seconds without a message after which a slave says that it still waits; twice as long each time."""
@@ -194,7 +198,7 @@ class NestedFarm:
         self._pending[child._number] = child
         sent = child._number, child._parent, self._pickled(plan), _travelling(resource), wire.sendable(payload)
         self._slave.tell((SUBMIT, *sent, values, after, function, identity, seen))
-        if not isinstance(payload, bytes):  # buffers of the user's, who may write to them as soon as `delay` returns
+        if wire.buffers_of(payload):  # of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child
 
@@ -251,15 +255,17 @@ class NestedFarm:
 
     def _leave_to_coroutine(self) -> None:
         """A coroutine waits as plain code does: then its loop can't."""
-        with suppress(RuntimeError):  # none runs: this is plain code, on top of async calls
-            loop_wait = self._loops.get(asyncio.get_running_loop())
-            if loop_wait is not None:
-                loop_wait.pause()
+        loop = loops.running()  # None: this is plain code, on top of async calls
+        loop_wait = None if loop is None else self._loops.get(loop)
+        if loop_wait is not None:
+            loop_wait.pause()
 
     def pump(self) -> None:
         """Let the asyncio loop that runs in this thread run calls while it waits."""
         if not self._slave.is_here():
             return
+        import asyncio  # noqa: PLC0415  a coroutine waits
+
         self._begin_on(asyncio.get_running_loop(), current()._call)
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop, call: CallId) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from ..ids import Rank
 from ..transport.failures import decode_failure, encode_failure
 from ..transport.wire import Payload
 from . import stacks
-from .alarm import PATIENCE, TIMED_OUT, Limit, timed_out
+from .alarm import PATIENCE, TIMED_OUT, Limit, ended_for, timed_out
 from .messages import Outcome
 
 SILENCE = PATIENCE + 1.0
@@ -79,10 +79,19 @@ class Overdue:
             ended = {one[0] for one in outcomes}
             begun[:] = [one for one in begun if one.limit.call_id not in ended]
 
-    def look(self, now: float) -> list[Stuck]:
-        """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while."""
+    def look(self, now: float, minds_a_child: Callable[[Rank], bool]) -> list[Stuck]:
+        """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while.
+
+        Args:
+            now: By the master's clock.
+            minds_a_child: Whether what that slave runs does so in a process of its own, which the slave ends in time.
+        """
         for begun in [one for some in self._begun.values() for one in some if one.due <= now]:
-            self._begun[begun.rank].remove(begun)
+            some = self._begun[begun.rank]
+            if minds_a_child(begun.rank):
+                some[some.index(begun)] = begun._replace(due=now + SILENCE)
+                continue
+            some.remove(begun)
             threading.Thread(target=self._find, args=(begun,), name="mpitasks-stack", daemon=True).start()
         self._due = min((one.due for some in self._begun.values() for one in some), default=inf)
         stuck: list[Stuck] = []
@@ -102,6 +111,15 @@ class Overdue:
         host = self._places[rank].host if rank < len(self._places) else "this host"
         note = f"task {task!r}, call {call_id}, attempt {attempt}, slave rank {rank} on {host}"
         return Stuck(rank, attempt, (call_id, TIMED_OUT, None, encode_failure(error, note)))
+
+
+def ended_elsewhere(limit: Limit, payload: Payload) -> Payload:
+    """How an isolated call ends that outlasted the time of a call that waited for it, and failed like this in its process."""
+    error = decode_failure(payload)
+    stack = error.stack if isinstance(error, TaskTimeout) else ""
+    told = ended_for(limit, stack)
+    told.__cause__ = RemoteTraceback(stack)
+    return encode_failure(told, *getattr(error, "__notes__", [""])[:1])
 
 
 def along_with(task: str, payload: Payload) -> Payload:

@@ -53,32 +53,35 @@ class Post:
         calls: list[SentCall | SentMany] = []
         unwanted: list[CallId] = []
         numbers: set[int] = set()
+        rank, isolates = order.rank, self.isolates
         needed = order.calls[0].resource  # the same for all
         resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
         for call in cast("list[FarmCall | Items]", order.calls):
             if isinstance(call, Items):
-                many, stopped = call.batch.send(call, order.rank)
+                many, stopped = call.batch.send(call, rank)
                 calls.append(many)
                 unwanted += stopped
                 continue
-            call.future._state = RUNNING
-            call.future.rank, call.future.attempts = order.rank, call.attempt
-            if isinstance(call.target, int):
-                numbers.add(call.target)
-            if call.setup is not None:
-                numbers.add(call.setup)
-            if call.is_unwanted:  # it has come back, or its slave has died
+            future, plan, target, payload = call.future, call.plan, call.target, call.payload
+            future._state = RUNNING
+            future.rank, future.attempts = rank, call.attempt
+            if isinstance(target, int):
+                numbers.add(target)
+            rare = call.rare
+            if rare.setup is not None:
+                numbers.add(rare.setup)
+            if rare.is_unwanted:  # it has come back, or its slave has died
                 unwanted.append(call.id)
-            values = [wire.sendable(value) for value in call.values if value is not None] if call.values else ()
+            values = [wire.sendable(value) for value in rare.values if value is not None] if rare.values else ()
             if values:
-                self.shipping.provide(order.rank, values)
-            payload = wire.sendable(call.payload)
-            plan = call.plan
-            isolate = plan.isolate or self.isolates
+                self.shipping.provide(rank, values)
+            if not (type(payload) is tuple and len(payload) == 1):
+                payload = wire.sendable(payload)
+            isolate = plan.isolate or isolates
             terms = (plan.timeout, isolate) if isolate or plan.timeout is not None else None
-            calls.append((call.id, plan.name, call.target, call.attempt, call.setup, payload, values, resource, terms))
-        functions, dropped = self._functions.to_send(order.rank, numbers) if numbers else ({}, [])
+            calls.append((call.id, plan.name, target, call.attempt, rare.setup, payload, values, resource, terms))
+        functions, dropped = self._functions.to_send(rank, numbers) if numbers else ({}, [])
         kind = (ABOVE, order.above) if order.above else (WINDOW,)
-        self.send(order.rank, (*kind, functions, dropped, calls))
+        self.send(rank, (*kind, functions, dropped, calls))
         for call_id in unwanted:
-            self.send(order.rank, (STOP, call_id))
+            self.send(rank, (STOP, call_id))

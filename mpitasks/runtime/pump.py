@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 BUSY_TURNS = 100
 """Turns of the loop, at about 10 µs, in which the farm is looked at every time."""
@@ -71,6 +73,8 @@ class Pumps:
 
     def start(self) -> None:
         """Somebody waits in the loop of this thread."""
+        import asyncio  # noqa: PLC0415  only async programs need it
+
         loop = asyncio.get_running_loop()
         if loop not in self._pumps:
             self._pumps = {known: pump for known, pump in self._pumps.items() if not known.is_closed()}

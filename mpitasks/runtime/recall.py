@@ -58,8 +58,8 @@ class Recall:
         same, place, relative, shown = identity
         book, known = self.open(), None
         if parent is not None:
-            known = ours(parent).known
-            call.submitted_by = Attempt(parent.id, parent.attempt, ours(parent).submitted_by)
+            known = ours(parent).rare.known
+            call.own().submitted_by = Attempt(parent.id, parent.attempt, ours(parent).rare.submitted_by)
         key = None if not relative else b"" if known is None else known.key
         return self._is_known(book, call, of_child(call.plan, same, place, shown, key))
 
@@ -68,8 +68,8 @@ class Recall:
         future = call.future
         value = book.find(known.key)
         if call.plan.id is not None and not call.plan.memo:
-            book.identities.claim(known.key, call.plan, future, by=call.submitted_by, returned=value is not None)
-        call.known, future._identity = known, known.key
+            book.identities.claim(known.key, call.plan, future, by=call.rare.submitted_by, returned=value is not None)
+        call.own().known, future._identity = known, known.key
         if value is None:
             return False
         self._end_by(call, value)
@@ -85,13 +85,14 @@ class Recall:
 
     def follows(self, call: FarmCall, claims: list[Any]) -> bool:
         """Whether an equal call runs for this one, or has returned since it was submitted."""
-        if self.book is None or call.known is None:
+        known = call.rare.known
+        if self.book is None or known is None:
             return False
-        value = self.book.find(call.known.key)
+        value = self.book.find(known.key)
         if value is not None:
             self._end_by(call, value)
             return True
-        leader = self._sharing.join(call.known.key, call, claims)
+        leader = self._sharing.join(known.key, call, claims)
         if leader is not None:
             self._scheduler.joined(call, leader)
         return leader is not None
@@ -104,7 +105,8 @@ class Recall:
 
     def left_alone(self, call: FarmCall) -> list[tuple[FarmCall, list[Any]]]:
         """The calls that followed this one, each with its claims; from now on they follow nobody."""
-        return [] if call.known is None else list(self._sharing.leave(call.known.key, call).items())
+        known = call.rare.known
+        return [] if known is None else list(self._sharing.leave(known.key, call).items())
 
     def give_up(self, call: FarmCall) -> bool:
         """Take a call from the scheduler, if it has not been sent."""

@@ -9,16 +9,14 @@ Every exception is an outcome. All of it happens in one thread, the main one of 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from inspect import iscoroutine
 from time import perf_counter
-from types import FrameType
-from typing import Any, TypeVar
+from types import CoroutineType, FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import registry
+from .. import loops, registry
 from ..context import Context, Known, current, enter, leave
 from ..core.calls import Provided
 from ..errors import EncodeError, InitializerFailed, RemoteTraceback
@@ -28,10 +26,13 @@ from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import stacks
-from .alarm import TIMED_OUT, Alarm, Limit, Watched, timed_out
+from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_for, timed_out
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
 from .nested import NestedFarm
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -95,14 +96,14 @@ class Runner:
 
     def run(self, call: SentCall) -> Ran:
         """Run one call; every exception is an outcome."""
-        call_id, name, _, attempt = call[:4]
+        call_id, name, _, attempt, *_ = call
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
         context = self.context(name, attempt, call_id)
-        token, outer = enter(context), asyncio._get_running_loop()
+        token, outer = enter(context), loops.running()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
-            asyncio._set_running_loop(None)
+            _stand_in_for(None)
         try:
             if call[7] is not None:
                 self._hold(call, call[7], context)
@@ -113,11 +114,13 @@ class Runner:
         finally:
             leave(token)
             if outer is not None:
-                asyncio._set_running_loop(outer)
+                _stand_in_for(outer)
         if call[7] is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
-        return call_id, failure, seconds, payload if isinstance(payload, Future) else wire.sendable(payload)
+        if not (type(payload) is tuple and len(payload) == 1):
+            payload = payload if isinstance(payload, Future) else wire.sendable(payload)
+        return call_id, failure, seconds, payload
 
     def given_up(self, watched: Watched) -> tuple[int, Outcome]:
         """How a call ends that goes on, and can't be interrupted: its attempt, and the outcome. For any thread."""
@@ -129,7 +132,7 @@ class Runner:
 
     def context(self, name: str, attempt: int, call_id: CallId) -> Context:
         """What that call may know of itself."""
-        return Context(name, self._rank, attempt, lambda: self._is_stopped(call_id), call_id, self.farm, self._known)
+        return Context(name, self._rank, attempt, self._is_stopped, call_id, self.farm, self._known)
 
     def note(self, name: str, call_id: CallId, attempt: int) -> str:
         """Which call, and where: for its failure."""
@@ -169,12 +172,19 @@ class Runner:
         _, name, target, _, setup, arguments, filled, _, terms = call
         if setup is not None:
             self._do_setup(setup)
-        values = [wire.decode(value) for value in filled]
-        decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
+        values = [wire.decode(value) for value in filled] if filled else ()
+        if isinstance(arguments, tuple) and len(arguments) == 1:
+            decoded: tuple[Any, ...] = arguments[0], {}
+        else:
+            decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
         if terms is None or terms[0] is None:
-            value = self._returned(target, *decoded)
+            value = self._call(target, *decoded)
+            if isinstance(value, CoroutineType):
+                value = self.awaited(value)
         else:
             value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
+        if type(value) in wire.NUMBERS:
+            return (value,)
         return self.encoded(name, value)
 
     def encoded(self, name: str, value: Any) -> wire.Payload | Future[Any]:  # noqa: ANN401  whatever the function returns
@@ -194,7 +204,7 @@ class Runner:
     def _returned(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
         """What the function returns, once it has ended."""
         value = self._call(target, *decoded)
-        return self.awaited(value) if iscoroutine(value) else value
+        return self.awaited(value) if isinstance(value, CoroutineType) else value
 
     def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """What an async task returns, once it has ended."""
@@ -215,6 +225,8 @@ class Runner:
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
         mpitasks_calls = "loop"  # noqa: F841  what follows is the user's code, and asyncio's: see interrupts.MARK
+        import asyncio  # noqa: PLC0415  most tasks are plain
+
         loop = self._loops.pop() if self._loops else asyncio.Runner()
         try:
             if self.farm is not None:
@@ -233,9 +245,9 @@ class Runner:
             return TIMED_OUT, encode_failure(error.with_traceback(None), note)
         below = self.alarm.ended_for()
         if below is not None:
-            ended = timed_out(below.limit, "was ended, and with it what ran for it,", below.stack or "")
+            ended = ended_for(below.limit, below.stack or "")
             ended.__cause__ = _without_our_frames(error)
-            return TIMED_OUT, encode_failure(ended, note)
+            return ENDED_FOR_ANOTHER, encode_failure(ended, note)
         if not isinstance(error, RetryAsked):
             return (names_of(error), None), encode_failure(_without_our_frames(error), note)
         handled = error.__context__
@@ -257,6 +269,13 @@ class Runner:
         if failure is not None:
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
+
+
+def _stand_in_for(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Make asyncio believe that this loop runs in this thread; None: none does."""
+    import asyncio  # noqa: PLC0415  it is there, since a loop is
+
+    asyncio._set_running_loop(loop)
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

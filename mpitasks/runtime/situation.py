@@ -14,12 +14,14 @@ import threading
 from collections.abc import Sequence
 from textwrap import dedent, indent
 from time import monotonic, sleep, strftime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.why import Doing, Explanation, lasting, name_slaves
 from ..ids import Rank
 from . import stacks
-from .master import Master
+
+if TYPE_CHECKING:
+    from .master import Master
 
 ANSWER_WITHIN = 1.5
 """Seconds that slaves get to answer; one that is in a call looks every 50-100 ms."""

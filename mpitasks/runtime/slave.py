@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from .. import output
 from ..futures import Future
@@ -28,7 +28,7 @@ from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
 from . import stacks
-from .alarm import Limit, Watched
+from .alarm import ENDED_FOR_ANOTHER, SOON, TIMED_OUT, Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
 from .drive import never
@@ -57,11 +57,12 @@ from .messages import (
     SentMany,
 )
 from .nested import NestedFarm
+from .overdue import ended_elsewhere
 from .runner import Ran, Runner
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
-MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
+MOST_UNSENT, LONGEST_UNSENT = 128, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
 
 A_CALL = 9
@@ -108,8 +109,9 @@ class Slave:
         """Ends this process in order, in the main thread; None: it can't be ended by itself."""
         self.wire: Any = threading.RLock()  # by one thread once, but for those that hold it to send two things as one
         self._inbox: deque[SentCall | SentMany] = deque()
-        self._outbox: deque[Outcome] = deque()
-        self._sent_at = 0.0
+        self._outbox: deque[Any] = deque()  # of outcomes: a cast for each would cost more than `append`
+        self._unsent_for = 0.0
+        """Seconds that the calls took whose outcomes are in the outbox."""
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
@@ -219,8 +221,7 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            self._runner.know(message[1], message[2])
-            self._isolation.know(message[1], message[2])
+            self._know(message[1], message[2])
             if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
                 self._send_report([], [call[0] for call in message[3]])
             else:
@@ -248,12 +249,17 @@ class Slave:
         self, wait: int, functions: dict[int, Callable[..., Any]], dropped: list[int], calls: list[SentCall]
     ) -> None:
         """Calls came to be run while a call waits; they go back if it goes on by now."""
-        self._runner.know(functions, dropped)
-        self._isolation.know(functions, dropped)
+        self._know(functions, dropped)
         if self._nested.waits and self._nested.waits[-1] == wait:
             self._inbox.extend(calls)
         else:
             self._send_report([], [call[0] for call in calls])
+
+    def _know(self, functions: dict[int, Callable[..., Any]], dropped: list[int]) -> None:
+        """Take in functions that calls will name by number, and forget others."""
+        if functions or dropped:
+            self._runner.know(functions, dropped)
+            self._isolation.know(functions, dropped)
 
     def _tell_stacks(self, text: str) -> None:
         with self.wire:
@@ -288,7 +294,7 @@ class Slave:
                 outcomes.append(self._outbox.popleft())
             if outcomes or self.records or self._held is not self._holds:
                 self._send_report(outcomes, None)
-        self._sent_at = perf_counter()
+        self._unsent_for = 0.0
 
     def _send_report(self, outcomes: list[Outcome], given_back: list[CallId] | None) -> None:
         records: list[Record] = []
@@ -453,17 +459,20 @@ class Slave:
         if outcome is None:  # many, told by themselves
             self._go_on()
             return
-        if not isinstance(outcome[3], bytes) and isinstance(outcome[3], Future):
+        _, _, seconds, payload = outcome
+        if isinstance(payload, Future):
             self.tell(self._nested.joins(outcome))
             output.flush()
             return
-        self._outbox.append(cast("Outcome", outcome))
-        if outcome[2] is None:
+        self._outbox.append(outcome)
+        if seconds is None:
             with self.wire:
                 self._held = None  # not before the outcome is there: a report without it would not undo the expectation
-        if not isinstance(outcome[3], bytes):
+        else:
+            self._unsent_for += seconds
+        if not isinstance(payload, bytes) and len(payload) > 1:  # it has buffers: see `wire.Payload`
             self.finish_sending()
-        elif not self._inbox or len(self._outbox) >= MOST_UNSENT or perf_counter() - self._sent_at > LONGEST_UNSENT:
+        elif not self._inbox or self._unsent_for > LONGEST_UNSENT or len(self._outbox) >= MOST_UNSENT:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -478,10 +487,8 @@ class Slave:
 
     def _run(self, call: SentCall | SentMany) -> Ran | None:
         """Run one call, here or in a child; or many. None: there is nothing to tell, but what was told."""
-        if len(call) == A_CALL:
-            outcome: Ran | None = self._run_one(cast("SentCall", call))
-        else:
-            outcome = self._loop.run(cast("SentMany", call))
+        sent: Any = call  # mypy can't tell them apart by their lengths, and a cast would cost some of a call's time
+        outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
         if outcome is None:
             return None
         if self._stopped:
@@ -490,7 +497,9 @@ class Slave:
 
     def _run_one(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""
-        resource, terms = call[7:]
+        resource, terms = call[7], call[8]
+        if resource is None and terms is None:
+            return self._runner.run(call)
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)
@@ -499,14 +508,19 @@ class Slave:
     def _run_elsewhere(self, call: SentCall) -> Ran:
         """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
         alarm, terms = self._runner.alarm, call[8]
-        left = alarm.left()
-        if left is not None and terms is not None:
-            call = (*call[:8], (left if terms[0] is None else min(left, terms[0]), terms[1]))
+        below, cut = alarm.next_below(), None
+        if below is not None and terms is not None:
+            left = max(SOON, below.until - perf_counter())
+            if terms[0] is None or left < terms[0]:
+                call, cut = (*call[:8], (left, terms[1])), below.limit
         alarm.is_elsewhere = True
         try:
-            return self._isolation.run(call)
+            outcome = self._isolation.run(call)
         finally:
             alarm.is_elsewhere = False
+        if cut is None or outcome[1] != TIMED_OUT:
+            return outcome
+        return (call[0], ENDED_FOR_ANOTHER, outcome[2], ended_elsewhere(cut, outcome[3]))
 
     def _own_seconds(self, outcome: Ran) -> Ran:
         """Of what the call took, what it took itself: the others that ran on top of it are told by themselves."""

@@ -12,14 +12,12 @@ the manual page signal(7) says; Python's own go on.
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import linecache
 import os
 import re
 import signal
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -46,8 +44,8 @@ QUIET = 0.02
 """Seconds without another line, after which a dump is complete."""
 
 _PACKAGE = os.fspath(Path(__file__).parent.parent) + os.sep
-_ASYNCIO = os.fspath(Path(asyncio.__file__).parent) + os.sep
-_STDLIB = sysconfig.get_path("stdlib") + os.sep
+_STDLIB = os.fspath(Path(threading.__file__).parent) + os.sep
+_ASYNCIO = f"{_STDLIB}asyncio{os.sep}"
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) (?P<ident>0x[0-9a-f]+)(?: \[(?P<name>.*)\])? \(most recent call first\)")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import count, islice
 from threading import RLock
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 from ..core.calls import ENDED, SENT, Call
 from ..core.scheduler import Scheduler
@@ -65,7 +65,7 @@ class Submissions:
         self._losses = losses
         self._drive = drive
         self._encoder = Encoder()
-        self._ids = count(1)
+        self._ids = cast("Iterator[CallId]", count(1))  # CallId(next(...)) would be a call of its own
         self._queues: set[str] = set()
 
     def submit(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], resource: Hashable) -> Future[Any]:
@@ -77,10 +77,10 @@ class Submissions:
         """
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         future: Future[Any] = Future(self._farm, plan.name)
-        call = future._call = FarmCall(CallId(next(self._ids)), plan, resource, payload, future)
+        call = future._call = FarmCall(next(self._ids), plan, resource, payload, future)
         if (self._recall.book is not None or plan.memo) and self._remember(call, args, kwargs):
             return future
-        if plan.function is None and plan.setup is None and isinstance(payload, bytes):
+        if plan.function is None and plan.setup is None and (isinstance(payload, bytes) or len(payload) == 1):
             with self._lock:
                 self._farm.accept(call, claims)
         else:
@@ -115,8 +115,9 @@ class Submissions:
         with self._lock:
             if plan.function is not None:
                 call.target = None if function is None else self._functions.number_of(function)
+                call.own()  # its function is to be let go of when it ends
             if setup is not None:
-                call.setup = self._functions.number_for_ever(setup)
+                call.own().setup = self._functions.number_for_ever(setup)
             self._farm.accept(call, claims)
             leaving = shared and call.state == SENT
             if shared and not leaving:
@@ -144,7 +145,7 @@ class Submissions:
             FarmBroken: The farm has ended.
         """
         plan = call.plan
-        if self._endings.is_over:
+        if self._endings.closing or self._drive.broken is not None:
             self._refuse(repr(plan.name))
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
@@ -156,7 +157,7 @@ class Submissions:
             self._scheduler.refused(call)
             self._endings.finish(call, self._losses.failure(call, plan.name), returned=False)
             return False
-        if call.known is not None and plan.memo and self._recall.follows(call, claims):
+        if plan.memo and call.rare.known is not None and self._recall.follows(call, claims):
             return False
         if claims or plan.after:
             return self._tie(call, claims)
@@ -173,8 +174,9 @@ class Submissions:
         for place, future in enumerate(claims):
             if isinstance(future, Future):  # a call's child may have ended, and be its value
                 places.setdefault(future, []).append(place)
-        call.places = places
-        call.values = [None if isinstance(one, Future) else one for one in claims]
+        rare = call.own()
+        rare.places = places
+        rare.values = [None if isinstance(one, Future) else one for one in claims]
         after: list[Call] = []
         for future in [*places, *call.plan.after]:
             other = future._call
@@ -204,7 +206,8 @@ class Submissions:
             raise NotRunning(msg)
         if after:
             plan = replace(plan, after=tuple(self._children.child_of(child.home, number) for number in after))
-        call = child._call = FarmCall(CallId(next(self._ids)), plan, resource, payload, child)
+        call = child._call = FarmCall(next(self._ids), plan, resource, payload, child)
+        call.own()  # its slave is to be told when it ends
         if function is not None:
             call.target = self._functions.number_of(function) if function else None
         self._scheduler.nested(call, parent, child.home)

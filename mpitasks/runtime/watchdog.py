@@ -21,39 +21,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ..core.why import Doing, Explanation, lasting
 from . import stacks
-from .master import Master
 from .situation import describe, on_demand, what_waits
+from .stall import STALL
 
-STALL = "MPITASKS_STALL"
-"""Environment variable: seconds, 0 for never; it has the last word over `run(stall=...)`."""
-USUALLY = 300.0
-"""Seconds without an outcome, after which the watchdog speaks."""
+if TYPE_CHECKING:
+    from .master import Master
+
 LATE = 3
 """A call is late once it takes so many times what calls of its task usually take."""
 BELL = getattr(signal, "SIGUSR2", None)
 LOOKS, SHORTEST, LONGEST = 8, 0.05, 5.0
 """Looks in a time of `stall`, and the seconds between two."""
-
-
-def stall_of(given: float | None) -> float:
-    """Seconds without an outcome until the watchdog speaks; infinity: it never does.
-
-    Raises:
-        ValueError: It is no number of seconds.
-    """
-    text = os.environ.get(STALL, "").strip()
-    try:
-        seconds = float(text) if text else float(given or 0)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not seconds >= 0:
-        said = f"{STALL}={text!r}" if text else f"stall={given!r}"
-        msg = f"{said} must be a number of seconds without any outcome after which to say why; 0: never"
-        raise ValueError(msg)
-    return seconds or inf
 
 
 class Watchdog:

@@ -29,7 +29,7 @@ from .workload import Plan, QueueOf
 
 TICK = 0.05
 """Seconds between two looks of a slave in a long call."""
-MOST_UNSENT, LONGEST_UNSENT = 64, 1e-3
+MOST_UNSENT, LONGEST_UNSENT = 128, 1e-3
 """Outcomes, and seconds, that a slave gathers into one report."""
 MOST_IDLE_TURNS = 10_000
 """Decisions without an order at one moment, after which the core is said to be stuck."""

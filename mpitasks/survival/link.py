@@ -17,10 +17,11 @@ from ..errors import StartError
 from ..ids import Rank
 from ..transport.base import Death
 from .guard import CONNECT_WITHIN, PIPE, words_for
-from .watch import Watch, addresses_for
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from .watch import Watch
 
 END_WITHIN = 30.0
 """Seconds that a rank gets to end by itself after it has said that it leaves; MPI_Finalize may wait for the dead for ever."""
@@ -108,6 +109,8 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], Non
     hosts = comm.gather(socket.gethostname())
     watch = offer = None
     if hosts is not None:
+        from .watch import Watch, addresses_for  # noqa: PLC0415  rank 0 alone needs it, and only with --survive
+
         addresses = addresses_for(hosts)
         watch = Watch(addresses[0] if len(addresses) == 1 else "", partial(_tell, deaths))
         _watches.append(watch)

@@ -41,6 +41,7 @@ MOST_BYTES = 1 << 30
 _MPI_FT = 12
 """The key of an attribute that mpi4py does not know, in Open MPI's `mpi.h`."""
 _NO_FRAMES = struct.pack("<I", 0)
+_NO_PACKET = Packet(b"", ())
 
 
 class _Incoming:
@@ -54,7 +55,7 @@ class _Incoming:
         self.requests = requests
         self.is_announced = False
         """Whether the header is here, and `requests` are of the frames."""
-        self.packet = Packet(b"", ())
+        self.packet = _NO_PACKET
 
     def has_come(self) -> bool:
         """Whether all that is asked for so far is here."""
@@ -185,12 +186,12 @@ class MpiTransport:
         if self._incoming and (arrival := self._whole()):
             return arrival
         while self._has_header():
-            source = Rank(self._status.Get_source())
+            source = cast("Rank", self._status.Get_source())
             incoming = self._begin(source, self._status.Get_count(MPI.BYTE))
             if incoming is None:
                 continue
-            if source not in self._incoming and self._is_whole(source, incoming):
-                return Arrival(source, incoming.packet)
+            if source not in self._incoming and (not incoming.requests or self._is_whole(source, incoming)):
+                return tuple.__new__(Arrival, (source, incoming.packet))  # half the time of `Arrival(...)`
             if source not in self._dropped:
                 self._incoming.setdefault(source, deque()).append(incoming)
         return None
@@ -320,10 +321,11 @@ class MpiTransport:
         """A header is here: begin to receive what it announces."""
         incoming.is_announced = True
         buffer = incoming.buffer
-        (count,) = struct.unpack_from("<I", buffer)
-        if not count:
-            incoming.packet, incoming.requests = Packet(memoryview(buffer)[len(_NO_FRAMES) :], ()), []
+        if buffer.startswith(_NO_FRAMES):
+            incoming.packet = tuple.__new__(Packet, (memoryview(buffer)[len(_NO_FRAMES) :], ()))
+            incoming.requests = []
             return
+        (count,) = struct.unpack_from("<I", buffer)
         sizes = struct.unpack_from(f"<{count}Q", buffer, 4)
         frames = [memoryview(cast("Buffer", MPI.memory.allocate(nbytes))) for nbytes in sizes]
         pieces = (piece for frame in frames for piece in self._pieces(frame))

@@ -23,8 +23,16 @@ from typing import Any, NamedTuple, Self
 
 from typing_extensions import Buffer, override
 
+SMALL = 32
+"""Bytes for which a value counts that is a number, or holds some."""
 INLINE = 64 * 1024
 """Bytes from which a buffer travels as a message of its own; a 64 KB copy costs about as much as a message."""
+
+
+NUMBERS = frozenset({int, float, bool, type(None)})
+"""Types, exactly, of which a value needs no pickle of its own: to read it in the message's runs no code of the user."""
+SCALARS = NUMBERS | {str, bytes}
+"""Types, exactly, whose pickles have no buffers and claim no places: spare them what finds that out."""
 
 
 class _Threads(threading.local):
@@ -38,9 +46,9 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
-Payload = bytes | tuple[Buffer, Sequence[Buffer]]
-"""One encoded value: a pickle, or a pickle and the buffers it left out. Most values leave out none, and a million of them
-that wait had better be no tuples."""
+Payload = bytes | tuple[Buffer, Sequence[Buffer]] | tuple[Any]
+"""One encoded value: a pickle, or a pickle and the buffers it left out; or the value itself, if it is of `NUMBERS` alone.
+Most values leave out no buffers, and a million of them that wait had better be no tuples."""
 
 
 class Reference(bytes):
@@ -78,13 +86,20 @@ def size_of(payload: Payload) -> int:
     """Bytes in all."""
     if isinstance(payload, bytes):
         return len(payload)
+    if len(payload) == 1:
+        return SMALL
     data, buffers = payload
     return sum(memoryview(buffer).nbytes for buffer in (data, *buffers))
 
 
 def buffers_of(payload: Payload) -> Sequence[Buffer]:
     """What the pickle left out."""
-    return () if isinstance(payload, bytes) else payload[1]
+    return () if isinstance(payload, bytes) or len(payload) == 1 else payload[1]
+
+
+def pickled(payload: Payload) -> bytes | tuple[Buffer, Sequence[Buffer]]:
+    """The same, where a value itself can't stand."""
+    return payload if isinstance(payload, bytes) or len(payload) == 2 else pickle.dumps(payload[0], 5)  # noqa: PLR2004  see `Payload`
 
 
 def encode(value: object) -> Payload:
@@ -93,6 +108,8 @@ def encode(value: object) -> Payload:
     Raises:
         Exception: Whatever the value's own pickling raises.
     """
+    if type(value) in SCALARS:
+        return pickle.dumps(value, 5)
     # Nearly every value has no buffers, or large ones only: find out by the cheapest callback there is.
     left_out: list[Any] = []
     data = pickle.dumps(value, 5, buffer_callback=left_out.append)
@@ -129,13 +146,15 @@ def decode(payload: Payload) -> Any:  # noqa: ANN401  whatever was encoded
     """
     if isinstance(payload, bytes):
         return pickle.loads(payload)  # noqa: S301  it comes from a rank of this job
+    if len(payload) == 1:
+        return payload[0]
     data, buffers = payload
     return pickle.loads(data, buffers=buffers)  # noqa: S301  as above
 
 
 def snapshot(payload: Payload) -> Payload:
     """The payload with every writable buffer copied: what happens to the originals from now on does not matter."""
-    if isinstance(payload, bytes):
+    if isinstance(payload, bytes) or len(payload) == 1:
         return payload
     data, buffers = payload
     return data, [buffer if memoryview(buffer).readonly else bytearray(buffer) for buffer in buffers]
@@ -144,13 +163,16 @@ def snapshot(payload: Payload) -> Payload:
 def pack(message: object) -> Packet:
     """A message as bytes. Payloads in it must be `sendable`."""
     frames: list[Any] = []
-    return Packet(pickle.dumps(message, 5, buffer_callback=frames.append), frames)
+    data = pickle.dumps(message, 5, buffer_callback=frames.append)
+    return tuple.__new__(Packet, (data, frames))  # half the time of `Packet(...)`
 
 
 def sendable(payload: Payload) -> Payload:
     """A payload as part of a message: what is large in it will travel by itself."""
     if isinstance(payload, bytes):
         return payload if len(payload) < INLINE else (pickle.PickleBuffer(payload), ())
+    if len(payload) == 1:
+        return payload
     data, buffers = payload
     if not isinstance(data, bytes) or len(data) >= INLINE:
         data = pickle.PickleBuffer(data)

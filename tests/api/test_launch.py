@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 from typing import TYPE_CHECKING
 
 import mpi4py
@@ -97,7 +98,7 @@ def fake_mpiexec(folder: Path, says: str, name: str = "mpiexec") -> Path:
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The only place where an mpiexec may be."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    monkeypatch.setattr(launch.sysconfig, "get_path", lambda _: str(tmp_path / "scripts"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path / "scripts"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
     return tmp_path
 

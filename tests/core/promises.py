@@ -7,7 +7,7 @@
 
 The book looks at every call and every slave each time, so it needs none of the scheduler's indexes, and can be read
 beside the design. Two of its times are bounds and not exact, because the scheduler may know better: `quiet`, since when a
-backlog has seen no change, and `entered`, since when a call waits.
+backlog has seen no change, and `calm`, since when calls wait there and none was sent.
 
 A resource is *exhausted* while as many slaves as may hold it do, or will by their windows, as far as the master can know.
 """
@@ -104,7 +104,7 @@ class Book:
         self.weights = weights
         self.backlogs: dict[Key, list[str]] = {}
         self.quiet: dict[Key, float] = {}
-        self.entered: dict[str, float] = {}
+        self.calm: dict[Key, float] = {}
         self.progress: dict[int, float] = {}
         self.asked: set[int] = set()
         self.windows: dict[int, list[str]] = {}
@@ -113,6 +113,8 @@ class Book:
         self.ledger = Ledger()
         self.took_up: dict[int, float] = {}
         """When a slave last took up what it did not hold."""
+        self.withheld: set[str] = set()
+        """Suspects that waited for their trial when the decision began."""
         self._changed: set[Key] = set()
 
     # ---------------------------------------------------------------- keeping it
@@ -125,16 +127,26 @@ class Book:
             new = set(names) - set(old)
             if not old or not set(old) <= set(names) or (came_back and new):
                 self._changed.add(key)
-            self.entered.update(dict.fromkeys(new, self.world.now))
+            if not old:
+                self.calm[key] = self.world.now
 
     def begin(self) -> None:
         """A decision begins: what changed before it counts from now."""
         for key in self._changed:
             self.quiet[key] = self.world.now
         self._changed.clear()
+        self.withheld = set(self.world.withheld())
         self.windows = {rank: list(window) for rank, window in self.world.windows.items()}
         self.holds = {rank: list(held) for rank, held in self.world.holds.items()}
         self.occupies = {rank: set(slave.occupies) for rank, slave in self.world.slaves.items()}
+
+    def let_go(self, order: Order) -> None:
+        """Where no slave runs anything and nothing can be sent, one suspect more is tried: all may wait for that."""
+        if isinstance(order, Send) and not any(self.windows.values()) and self.runnable() == []:
+            tried = self.withheld.intersection(map(str, order.calls))
+            if tried:
+                self.backlogs.setdefault(self.key_of(order), []).extend(tried)
+                self.quiet[self.key_of(order)] = self.calm[self.key_of(order)] = self.now
 
     def carry_out(self, order: Order) -> None:
         """The order becomes part of the record."""
@@ -152,7 +164,7 @@ class Book:
                 self.holds[rank] = used(self.holds[rank], key.resource, self.world.rules.keep)
         names = [str(call) for call in order.calls]
         self.windows[rank] += names
-        self.progress[rank] = self.quiet[key] = self.now
+        self.progress[rank] = self.quiet[key] = self.calm[key] = self.now
         left = [name for name in self.backlogs.pop(key) if name not in names]
         if left:
             self.backlogs[key] = left
@@ -214,8 +226,8 @@ class Book:
         return self.is_fresh(key) or (waited and not self.exhausted(key.resource))
 
     def waited(self, key: Key) -> float:
-        """For how long a call of that backlog has waited at most."""
-        return self.now - min(self.entered[name] for name in self.backlogs[key])
+        """For how long the next call has been that, at most; a costly one that overtakes another counts as that."""
+        return self.now - self.calm[key]
 
     def may_run(self, rank: int, key: Key) -> bool:
         """That slave, once idle, may take it, by what it holds and all others hold."""
@@ -343,8 +355,10 @@ def _ahead(book: Book, rank: int) -> float:
     if queue is None:
         return 0.0
     window = book.windows[rank]
-    price = ledger.price(_key(book.world.calls[window[0]])) if ledger.taking[rank] else None
-    return abs(book.progress[rank] + (price or 0.0) + len(window) * ledger.means.get(queue, 0.0) - book.now)
+    price = (ledger.price(_key(book.world.calls[window[0]])) or 0.0) if ledger.taking[rank] else 0.0
+    if ledger.taking[rank] and book.took_up.get(rank) == book.now:  # in this decision, perhaps: several are weighed together
+        price = max(price, book.world.rules.least_price)
+    return abs(book.progress[rank] + price + len(window) * ledger.means.get(queue, 0.0) - book.now)
 
 
 def highest_priority_first(book: Book, order: Send) -> None:
@@ -369,13 +383,13 @@ def smallest_share_first(book: Book, order: Send) -> None:
 def sticky_first(book: Book, order: Send) -> None:
     """A call whose resource an idle slave holds goes to such a slave, and before all others of its queue and priority.
 
-    Except that an older one, which has waited for `patience`, goes before it.
+    Except that an older one than the next of these, which has waited for `patience`, goes before it.
     """
     chosen = book.key_of(order)
     ready = [key for key in book.runnable() if key[:2] == chosen[:2] and book.is_ready(key)]
     if ready and order.rank not in book.holders(chosen.resource) and not book.is_owed(chosen):
         if all(book.has_age(key) for key in [chosen, *ready]):
-            assert book.oldest(chosen) < min(book.oldest(key) for key in ready)
+            assert book.oldest(chosen) < book.oldest(min(ready, key=book.turn))
         waited = book.waited(chosen) > book.world.rules.patience * (1 - 1e-9)
         assert (chosen not in ready, waited) == (True, True)
 
@@ -383,14 +397,15 @@ def sticky_first(book: Book, order: Send) -> None:
 def behind_what_slaves_hold_for_patience_only(book: Book, order: Send) -> None:
     """The oldest call that any slave may take waits behind younger ones, for what slaves hold, for `patience`.
 
-    If it needs a resource, for as long from when the slave took up its own.
+    If it needs a resource, for as long from when the slave took up its own. If idle slaves hold that too, stickiness tells it
+    apart from the others no more: the most costly goes first, as everywhere.
     """
     chosen = book.key_of(order)
     peers = [key for key in book.runnable() if key[:2] == chosen[:2]]
     if book.is_owed(chosen) or not all(book.has_age(key) for key in [chosen, *peers]):
         return
-    first = min((key for key in peers if book.may_be_fresh(key)), key=book.turn, default=chosen)
-    if book.oldest(first) >= book.oldest(chosen):
+    first = min((key for key in [chosen, *peers] if book.may_be_fresh(key)), key=book.turn, default=chosen)
+    if book.oldest(first) >= book.oldest(chosen) or (book.is_ready(first) and book.turn(first) > book.turn(chosen)):
         return
     taken_up = book.took_up.get(int(order.rank), 0.0) if first.resource is not PLAIN else 0.0
     assert first == chosen or book.now - max(book.quiet[first], taken_up) <= book.world.rules.patience

@@ -124,6 +124,7 @@ class Farm(RuleBasedStateMachine):
         orders, mirrored = self.world.obey(), self.mirror.obey()
         self.neither_the_order_of_definition_nor_the_short_way_has_influence(orders, mirrored)
         for order in orders:
+            self.book.let_go(order)
             judge(self.book, order)
             self.book.carry_out(order)
         self.settled = True

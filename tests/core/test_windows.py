@@ -49,6 +49,16 @@ def test_a_window_is_worth_some_milliseconds(world: World) -> None:
     assert world.decide() == {1: "a10"}
 
 
+def test_a_window_covers_the_gap_between_two_decisions(world: World) -> None:
+    """While main computes, nobody refills it for so long; and when somebody does again, windows are as they were."""
+    world.submit("a", n=40)
+    world.scheduler.seldom_driven(0.010)
+    assert world.decide() == {1: " ".join(f"a{number}" for number in range(2, 22))}
+    world.finish(1, *[1] * 19, seconds=0.002)
+    world.scheduler.seldom_driven(0.001)
+    assert world.decide() == {1: "a22 a23 a24 a25 a26"}
+
+
 def test_the_mean_follows_the_calls(world: World) -> None:
     """When calls get long, windows get short."""
     world.submit("a", n=2)

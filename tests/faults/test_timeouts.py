@@ -268,6 +268,21 @@ async def awaits_with_a_limit():
 def waits_for_an_isolated_one():
     return hang.options(isolate=True).delay().result()
 
+@task(memo=True)
+def slow():
+    time.sleep(1.5)
+    return "slow"
+
+@task(timeout=0.5)
+def waits_for_an_equal_one():
+    return slow.delay().result()
+
+def twice():
+    waits = waits_for_an_equal_one.delay()
+    time.sleep(0.2)
+    equal = slow.delay()
+    print(type(waits.exception()).__name__, equal.result())
+
 def main():
     began = time.perf_counter()
     error = globals()[sys.argv[2]].delay().exception()
@@ -276,7 +291,7 @@ def main():
         print(mpitasks.submit(abs, -3).result())
 
 if __name__ == "__main__":
-    mpitasks.run(main)
+    mpitasks.run(main if len(sys.argv) > 2 else twice)
     print("after run", flush=True)
     print(time.time(), file=sys.stderr, flush=True)
 """
@@ -308,3 +323,9 @@ def test_a_hang_in_a_child_has_the_time_of_what_waits_for_it(mpiexec: Mpiexec, h
     ended = mpiexec(2, NESTED, hang, "waits_for_an_isolated_one", "goes on")
     assert (ended.returncode, ended.stdout) == (0, "TaskTimeout False True\n3\nafter run\n"), ended.stderr
     assert "left in a call" not in ended.stderr
+
+
+def test_the_time_of_one_waiter_is_not_that_of_another(mpiexec: Mpiexec) -> None:
+    """A call is ended since the call that waits for it must end; who asked for an equal one gets its value."""
+    ended = mpiexec(2, NESTED, "loop")
+    assert (ended.returncode, ended.stdout) == (0, "TaskTimeout slow\nafter run\n"), ended.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from mpitasks import StartError, TaskCrashed, TaskTimeout
 from mpitasks.errors import InitializerFailed
-from mpitasks.isolation import handle
+from mpitasks.isolation import handle, importing
 from mpitasks.isolation.line import pair
 from mpitasks.retries import name_of
 from mpitasks.runtime.functions import _Travelling
@@ -264,8 +264,8 @@ def test_a_program_that_can_not_be_imported_is_an_outcome(monkeypatch: pytest.Mo
     """The error shows why."""
     script = tmp_path / "app.py"
     script.write_text("1 / 0\n")
-    program = handle.start.program()._replace(name=None, file=str(script))
-    monkeypatch.setattr("mpitasks.isolation.start.program", lambda: program)
+    program = importing.program()._replace(name=None, file=str(script))
+    monkeypatch.setattr("mpitasks.isolation.importing.program", lambda: program)
     rig = Rig()
     with pytest.raises(StartError, match=r"can't be imported in the process for isolated calls:\n(.*\n)*ZeroDivisionError"):
         rig.call("echo")

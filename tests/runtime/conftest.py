@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mpitasks import farm, registry
+from mpitasks.runtime.calls import PLAINLY, Rare
 from tests.runtime import world as worlds
 from tests.runtime.world import Clock, World
 
@@ -34,6 +35,7 @@ def new_world(clock: Clock) -> Iterator[Callable[..., World]]:
         return made[-1]
 
     yield make
+    assert [getattr(PLAINLY, name) for name in Rare.__slots__] == [getattr(Rare(), name) for name in Rare.__slots__]
     for world in made:
         for slave in world.slaves.values():
             slave._runner.close()  # event loops

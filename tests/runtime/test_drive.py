@@ -13,7 +13,7 @@ import pytest
 
 import mpitasks
 from mpitasks import FarmBroken
-from mpitasks.runtime.drive import BLOCKED_AT_MOST, Drive
+from mpitasks.runtime.drive import BLOCKED_AT_MOST, LED_NAP, Drive
 from mpitasks.runtime.intake import Intake
 from mpitasks.runtime.interrupts import Interrupts
 from mpitasks.runtime.master import Master
@@ -38,11 +38,16 @@ class Farm:
         self.error_only_in = ""
         self.interrupts = Interrupts()
         self.news: list[Callable[[], object]] = []
+        self.gaps: list[float] = []
         self.drive = Drive(self, new_backoff=Never)
 
     def has_news(self) -> bool:
         """Whether code of the user is to be run."""
         return bool(self.news)
+
+    def seldom_driven(self, gap: float) -> None:
+        """So long may nobody drive."""
+        self.gaps.append(gap)
 
     def announce(self) -> None:
         """Run it."""
@@ -180,6 +185,33 @@ def test_the_background_thread_looks_less_often_in_silence(farm: Farm) -> None:
     assert naps == [2e-3, 5e-3, 10e-3]
 
 
+def test_the_background_thread_sleeps_while_another_one_leads(farm: Farm) -> None:
+    """In a long silence both would nap for nothing; whoever steps down wakes it."""
+    farm.drive.heard_at = time.monotonic() - 6.0
+    with farm.drive._leading:
+        assert farm.drive._nap() == LED_NAP
+    farm.drive._leading.acquire()
+    farm.drive._step_down()
+    assert farm.drive._rouse.is_set()
+    assert farm.drive._nap() < LED_NAP
+
+
+def test_a_gap_between_turns_is_told(farm: Farm) -> None:
+    """The longest of late, which fades when others are shorter."""
+    for gap in (0.010, 0.020, 0.0198, 0.002, 0.002):
+        farm.drive.stepped_at = time.monotonic() - gap
+        farm.drive.take_over()
+    assert farm.gaps == pytest.approx([0.010, 0.020, 0.018, 0.0162], rel=0.05)
+
+
+def test_who_waits_forgets_the_gaps(farm: Farm) -> None:
+    """Bit by bit, since main may compute again at once."""
+    farm.drive.stepped_at = time.monotonic() - 0.1
+    farm.drive.take_over()
+    farm.drive.wait(lambda: False, threading.Event, 0)
+    assert farm.gaps == pytest.approx([0.1, 0.09], rel=0.05)
+
+
 def test_every_waiter_hears_of_its_death(farm: Farm) -> None:
     """The one that leads, one that sleeps, and whoever comes later; the cause is told."""
     never = threading.Event()
@@ -255,7 +287,7 @@ def test_a_master_whose_launcher_is_gone_ends_itself(monkeypatch: pytest.MonkeyP
     def leave(code: int) -> None:
         assert code == 1
         ended.set()
-        drive._stopping.set()
+        drive._stopping = True
 
     monkeypatch.setattr("mpitasks.runtime.drive.os._exit", leave)
     drive = Drive(Farm(), new_backoff=Never, is_orphan=lambda: True)

@@ -12,6 +12,7 @@ import mpitasks
 from mpitasks import DependencyFailed, FarmBroken
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import MOST_KEPT, Functions, dumps, is_known, names_known_everywhere
+from mpitasks.runtime.master import SUBMITS_A_LOOK
 from tests.runtime.world import World, do, echo, fail, inside, one_by_one
 
 if TYPE_CHECKING:
@@ -79,12 +80,31 @@ def test_nothing_is_sent_twice(new_world: NewWorld) -> None:
     assert len(world.log) == 1
 
 
+def test_calls_of_one_report_end_in_their_order(new_world: NewWorld) -> None:
+    """Those of which only their futures have to know end together, but not past others."""
+    world = new_world(1)
+    told: list[int] = []
+
+    def refuse() -> None:
+        raise ValueError
+
+    inside.extend([list, refuse, list])
+    echo.delay()
+    chunked = do._in_chunks(3)
+    calls = [chunked.delay() for _ in range(3)]
+    for place, future in enumerate(calls):
+        future.add_done_callback(lambda _, place=place: told.append(place))
+    world.finish()
+    assert [len(outcomes) for _, _, _, outcomes, *_ in world.messages("REPORT")] == [1, 3]
+    assert (told, calls[1].exception() is not None) == ([0, 1, 2], True)
+
+
 def test_many_submissions_look_for_outcomes(new_world: NewWorld) -> None:
-    """A main that only submits drives the farm too, every 32 calls."""
+    """A main that only submits drives the farm too: every 64 calls for each rank."""
     world = new_world(1)
     first = echo.delay()
     world.slaves[1].run_all()
-    for _ in range(31):
+    for _ in range(2 * SUBMITS_A_LOOK - 1):
         echo.delay()
     assert not first.done()
     echo.delay()

@@ -516,7 +516,18 @@ def test_a_stack_that_is_found_meanwhile_is_not_forgotten(monkeypatch: pytest.Mo
     watch.limited(Rank(2), Limit(CallId(2), "a", 1, LONG, "a call of 'a'"), 0.0)
     monkeypatch.undo()
     assert watch.due < 0.0
-    assert [one.rank for one in watch.look(0.0)] == [1]
+    assert [one.rank for one in watch.look(0.0, lambda _: False)] == [1]
+
+
+def test_a_slave_that_minds_a_child_has_time() -> None:
+    """It ends what outlasts the time of a call that waits for it; it is looked at again later."""
+    watch = overdue.Overdue(())
+    watch.limited(Rank(1), Limit(CallId(1), "a", 1, LONG, "a call of 'a'"), 0.0)
+    due = watch.due
+    assert watch.look(due, lambda rank: rank == 1) == []
+    assert watch.due == due + overdue.SILENCE
+    watch.answered(Rank(1), [(CallId(1), None, None, b"")])
+    assert watch.due > due
 
 
 # ---------------------------------------------------------------- the end

@@ -10,6 +10,7 @@ import pytest
 
 import mpitasks
 from mpitasks import UnknownTask, registry
+from mpitasks.core.calls import State
 from mpitasks.errors import InitializerFailed
 from mpitasks.ids import MASTER, CallId, Rank
 from mpitasks.runtime.messages import STOP, WINDOW
@@ -105,12 +106,28 @@ def test_calls_run_in_the_order_of_the_window(new_world: NewWorld) -> None:
 
 
 def test_outcomes_wait_for_the_end_of_the_window(new_world: NewWorld) -> None:
-    """Short calls are answered together, at most 64 at a time."""
+    """Short calls are answered together, at most 128 at a time."""
     world = new_world(1)
     echo.delay()
     one_by_one(echo, range(MOST_UNSENT + 10), chunksize=MOST_UNSENT + 10)
     world.finish()
     assert reports(world) == [1, MOST_UNSENT, 10]
+
+
+@pytest.mark.parametrize(
+    ("value", "travels"),
+    [(5, "as it is"), (None, "as it is"), (True, "as it is"), (0.5, "as it is"), ("text", "pickled"), (State.SENT, "pickled")],
+)
+def test_numbers_travel_as_they_are(new_world: NewWorld, value: object, travels: str) -> None:
+    """There and back they are in the pickle of the message; what could run code of the user has one of its own."""
+    world = new_world(1)
+    future = echo.delay(value)
+    world.finish()
+    assert (future.result(), type(future.result())) == (value, type(value))
+    (((_, _, _, _, _, arguments, *_),),) = (message[-1] for message in world.messages("WINDOW"))
+    (((_, _, _, returned),),) = (message[3] for message in world.messages("REPORT"))
+    found = ["as it is" if isinstance(payload, tuple) else "pickled" for payload in (arguments, returned)]
+    assert found == [travels, travels]
 
 
 def test_outcomes_do_not_wait_long(new_world: NewWorld, clock: Clock) -> None:

@@ -12,8 +12,10 @@ import pytest
 
 from mpitasks import farm, task
 from mpitasks.runtime import situation, watchdog
+from mpitasks.runtime import stall as stalls
 from mpitasks.runtime.inline import InlineMaster
-from mpitasks.runtime.watchdog import Watchdog, stall_of
+from mpitasks.runtime.stall import stall_of
+from mpitasks.runtime.watchdog import Watchdog
 from tests.runtime import world as worlds
 from tests.runtime.world import do, echo, inside
 
@@ -148,9 +150,9 @@ def test_the_environment_has_the_last_word(
     monkeypatch: pytest.MonkeyPatch, given: float | None, variable: str | None, seconds: float
 ) -> None:
     """0 is never."""
-    monkeypatch.delenv(watchdog.STALL, raising=False)
+    monkeypatch.delenv(stalls.STALL, raising=False)
     if variable is not None:
-        monkeypatch.setenv(watchdog.STALL, variable)
+        monkeypatch.setenv(stalls.STALL, variable)
     assert stall_of(given) == seconds
 
 
@@ -165,7 +167,7 @@ def test_the_environment_has_the_last_word(
 )
 def test_what_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, given: float, variable: str, words: str) -> None:
     """With the way out."""
-    monkeypatch.setenv(watchdog.STALL, variable)
+    monkeypatch.setenv(stalls.STALL, variable)
     with pytest.raises(ValueError, match="must be") as caught:
         stall_of(given)
     assert str(caught.value) == f"{words} must be a number of seconds without any outcome after which to say why; 0: never"

@@ -206,7 +206,9 @@ class Verdict:
         if was_given_up or self.has_raised:
             permitted.add(FarmBroken.__name__)
         if was_given_up:
-            permitted |= {NotRunning.__name__, TaskTimeout.__name__}  # the latter: it ran on top, and could not be interrupted
+            permitted.add(NotRunning.__name__)
+        if any(made.call.timeout is not None for made in _line_of(parent)):
+            permitted.add(TaskTimeout.__name__)
         return permitted
 
     def _own(self, made: Made) -> set[str]:
@@ -288,6 +290,14 @@ class Verdict:
             return 0, most - (not joins) + self.deaths
         is_usual = not (self.has_raised or self.deaths or made.call.timeout is not None or made.call.nest is not None)
         return most if is_usual else 1, most + self.deaths
+
+
+def _line_of(parent: Attempt) -> Iterator[Made]:
+    """The call of this attempt, the one that has submitted that, and so on."""
+    here: Attempt | None = parent
+    while here is not None:
+        yield here.made
+        here = here.made.parent
 
 
 def outcome_of(future: Future[Any] | None) -> str:

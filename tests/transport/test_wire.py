@@ -62,6 +62,23 @@ def test_what_pickling_raises_comes_out() -> None:
         wire.decode(b"no pickle")
 
 
+def test_a_number_needs_no_pickle_of_its_own() -> None:
+    """It is a payload as it stands, has no buffers, costs no copy, and goes within a message."""
+    payload = (5,)
+    assert (wire.decode(payload), wire.size_of(payload), wire.buffers_of(payload)) == (5, wire.SMALL, ())
+    assert wire.snapshot(payload) is wire.sendable(payload) is payload
+    assert wire.unpack(wire.pack((1, payload))) == (1, payload)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", buffer_of(10 * INLINE)])
+def test_where_a_value_itself_can_not_stand_it_is_pickled(value: Any) -> None:
+    """As in the file of a journal."""
+    payload = (value,) if type(value) in wire.NUMBERS else wire.encode(value)
+    pickled = wire.pickled(payload)
+    assert isinstance(pickled, bytes) or len(pickled) == 2
+    np.testing.assert_array_equal(wire.decode(pickled), value)
+
+
 # ---------------------------------------------------------------- snapshot
 
 
