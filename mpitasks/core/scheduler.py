@@ -44,7 +44,7 @@ class Rules:
     worth: float = 0.010
     """Seconds of work in a window: enough to hide a round trip of 10-200 µs, little to wait behind."""
     most_calls: int = 512
-    most_items: int = 20_000
+    most_items: int = 200_000
     """Items of maps in a window: all they cost beside the body is some 0.1 µs each."""
     most_bytes: int = 4 << 20
     """Of arguments in one window; a single call may be larger."""
