@@ -101,11 +101,18 @@ class Context:
         return f"<Context of {self.task_name!r}, attempt {self.attempt}, on rank {self.rank}>"
 
 
+class LateContext:
+    """Stands for the context of a call, which is made when somebody asks for it."""
+
+    def __init__(self, make: Callable[[], Context]) -> None:
+        self.make = make
+
+
 def _is_pause(delay: object) -> bool:
     return isinstance(delay, Real) and 0 <= float(delay) < inf
 
 
-_current: ContextVar[Context | None] = ContextVar("mpitasks_current", default=None)
+_current: ContextVar[Context | LateContext | None] = ContextVar("mpitasks_current", default=None)
 
 
 def current() -> Context:
@@ -118,6 +125,9 @@ def current() -> Context:
     if context is None:
         msg = "current() was called where no call runs: use it inside a task, in the thread that runs the task"
         raise NotRunning(msg)
+    if isinstance(context, LateContext):
+        context = context.make()
+        _current.set(context)  # a thread or callback may take it along, and ask when another call runs
     return context
 
 
@@ -128,16 +138,16 @@ def inside_a_call() -> bool:
 
 def here(task_name: str) -> Context:
     """The context of a plain call of a bound task: inside a call, what that call knows; else that of the master."""
-    outer = _current.get()
-    if outer is None:
+    if not inside_a_call():
         return Context(task_name)
+    outer = current()
     return Context(task_name, Rank(outer.rank), outer.attempt, outer._stopping, outer._call, outer._farm, outer._known)
 
 
 # Not functions of ours: two calls less for each call.
-enter: Callable[[Context], Token[Context | None]] = _current.set
+enter: Callable[[Context | LateContext], Token[Context | LateContext | None]] = _current.set
 """From now on, `current()` gives this context here. Give what this returns to `leave`."""
-leave: Callable[[Token[Context | None]], None] = _current.reset
+leave: Callable[[Token[Context | LateContext | None]], None] = _current.reset
 """The call has ended."""
 
 

@@ -6,7 +6,7 @@ A session binds the farm that it starts; tasks and futures find it here, and so 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .context import current, inside_a_call
@@ -14,6 +14,7 @@ from .errors import NotRunning
 
 if TYPE_CHECKING:
     from .futures import Future
+    from .many import Batch
     from .observe.counts import Statistics
     from .options import Plan
     from .transport.wire import Payload, Reference
@@ -27,6 +28,12 @@ class Farm(Protocol):
 
     def submit(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], resource: Hashable) -> Future[Any]:
         """Take a call. Pickles the arguments before it returns."""
+
+    def takes_many(self, plan: Plan) -> bool:
+        """Whether many calls of that plan may be taken at once."""
+
+    def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
+        """Take many calls at once; None: they can't be taken but one by one."""
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""

@@ -15,6 +15,7 @@ from .context import Context, here, late
 from .core.calls import PLAIN
 from .farm import Farm, is_late, running
 from .futures import Future, Futures
+from .many import Calls, submit_all
 from .options import (
     CallOptions,
     Chunks,
@@ -30,7 +31,7 @@ from .options import (
     retries_of,
     with_call_options,
 )
-from .stream import stream
+from .stream import stream, stream_many
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,7 +114,8 @@ class Task(Generic[P, R_co]):
             *iterables: One for each parameter; the shortest ends it.
             chunksize: Calls that travel together; "auto" lets the farm find out.
         """
-        return self.starmap(zip(*iterables, strict=False), chunksize=chunksize)
+        items, tuples = _items(iterables)
+        return self._submit_all(running(self.name, "map()"), items, chunksize, tuples=tuples)
 
     @overload
     def starmap(
@@ -123,8 +125,30 @@ class Task(Generic[P, R_co]):
     def starmap(self: Task[..., T], iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[T]: ...
     def starmap(self, iterable: Iterable[Iterable[Any]], *, chunksize: Chunks = "auto") -> Futures[Any]:
         """One call for each item, which holds all its arguments."""
-        farm, chunked = running(self.name, "map()"), self._in_chunks(chunksize)
-        return Futures([chunked._submit(farm, _arguments(args), {}) for args in iterable])
+        return self._submit_all(running(self.name, "map()"), map(_arguments, iterable), chunksize, tuples=True)
+
+    def _submit_all(self, farm: Farm, items: Iterable[Any], chunksize: Chunks, *, tuples: bool) -> Futures[Any]:
+        """One call for each item: all its arguments in a tuple, or the only one."""
+        chunked = self._in_chunks(chunksize)
+        if not chunked._suits_many(farm):
+            return Futures([chunked._submit(farm, item if tuples else (item,), {}) for item in items])
+        return submit_all(chunked._calls(farm), items, tuples=tuples)
+
+    def _suits_many(self, farm: Farm) -> bool:
+        """Whether many of its calls may be taken at once."""
+        return self._identify is None and farm.takes_many(self._plan)
+
+    def _calls(self, farm: Farm) -> Calls:
+        """What submits many calls of this task."""
+        return Calls(farm, self._plan, lambda args: self._submit(farm, args, {}), self._takes)
+
+    def _takes(self, count: int) -> bool:
+        """Whether a call may have so many arguments."""
+        try:
+            self._check(*[None] * count)
+        except TypeError:
+            return False
+        return True
 
     @overload
     def imap(
@@ -159,6 +183,9 @@ class Task(Generic[P, R_co]):
             Exception: While iterating: what a call raised.
         """
         farm, chunked = running(self.name, "imap()"), self._in_chunks(chunksize)
+        if chunked._suits_many(farm):
+            items, tuples = _items(iterables)
+            return stream_many(chunked._calls(farm), items, tuples=tuples, buffersize=buffersize, ordered=ordered)
         calls = (chunked._submit(farm, args, {}) for args in zip(*iterables, strict=False))
         return stream(calls, farm, buffersize=buffersize, ordered=ordered)
 
@@ -187,6 +214,11 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+def _items(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterable[Any], bool]:
+    """What `map` makes calls of, and whether each of that is a tuple of arguments, or the only one."""
+    return (iterables[0], False) if len(iterables) == 1 else (zip(*iterables, strict=False), True)
 
 
 def _arguments(item: Any) -> tuple[Any, ...]:  # noqa: ANN401  whatever the user iterates over

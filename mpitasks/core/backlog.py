@@ -56,10 +56,10 @@ class Backlog:
 
     def add(self, call: Call) -> bool:
         """Take a call in. Whether it is the next one now."""
-        level = self.level
-        self.count += 1  # as `counted` does: once a call, where a method costs as much as all the rest
-        level.count += 1
-        level.queue.waiting += 1
+        level, items = self.level, call.items
+        self.count += items  # as `counted` does: once a call, where a method costs as much as all the rest
+        level.count += items
+        level.queue.waiting += items
         if self._pulled and call.id in self._pulled:
             self._pulled.remove(call.id)
             return self.head() is call
@@ -68,7 +68,7 @@ class Backlog:
             heappush(self._costly, (-call.cost, call.id, call))
             return self.head() is call
         self.calls.append(call)
-        return self.count == 1
+        return self.count == call.items
 
     def head(self) -> Call | None:
         """The next call: the most costly one, else the oldest."""
@@ -113,6 +113,27 @@ class Backlog:
         self.counted(-len(taken))
         return taken
 
+    def take_with_many(self, most: int, together: int, most_bytes: int) -> list[Call]:
+        """As `take`, where some stand for many: at most so many of these `together` in one."""
+        taken: list[Call] = []
+        count = size = 0
+        while count < most and size < most_bytes and (head := self.head()) is not None:
+            fit = most if not head.size else max(1, (most_bytes - size) * head.items // head.size)
+            call = self._cut(head, min(together, most - count, fit))
+            taken.append(call)
+            count += call.items
+            size += call.size
+        self.counted(-count)
+        return taken
+
+    def _cut(self, head: Call, most: int) -> Call:
+        """Take the next call out, or the first of many."""
+        if head.is_many:
+            return head.cut(most)  # it ends, and so goes, when nothing is left of it
+        if self._costly:
+            return heappop(self._costly)[2]
+        return self.calls.popleft()
+
     def pull(self, calls: Iterable[Call]) -> None:
         """These calls go out of their turn; they wait no longer."""
         self._pulled = self._pulled or set()
@@ -127,7 +148,7 @@ class Backlog:
 
     def put_back(self, calls: list[Call]) -> None:
         """Take calls in again, each at its place."""
-        self.counted(len(calls))
+        self.counted(sum(call.items for call in calls))
         if self._pulled:
             came, calls = calls, [call for call in calls if call.id not in self._pulled]
             self._pulled.difference_update(call.id for call in came)
@@ -364,6 +385,10 @@ class Queue:
             # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
             mean = each if mean is None else mean + 0.2 * (each - mean)
         self.mean = mean
+
+    def learn_mean(self, seconds: float, calls: int) -> None:
+        """The same, of so many calls at once, by what they took in the mean."""
+        self.mean = seconds if self.mean is None else self.mean + (1 - 0.8**calls) * (seconds - self.mean)
 
 
 Entry = tuple[int, float, float, int, int, Queue]

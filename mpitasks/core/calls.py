@@ -130,6 +130,11 @@ class Call:
         "state",
     )
 
+    is_many = False
+    """Whether it stands for many, see `many`; in the class, since it costs a single call nothing there."""
+    items = 1
+    """For how many."""
+
     def __init__(  # noqa: PLR0913, PLR0917  one flat record on the hot path, where keywords cost a tenth of the call
         self,
         id: CallId,  # noqa: A002  the field's own name
@@ -166,6 +171,18 @@ class Call:
     def needs(self) -> Sequence[Call]:
         """The calls that have to end before this one may run, as far as whoever submitted it knows them."""
         return ()
+
+    def cut(self, most: int) -> Call:  # noqa: ARG002  see `many`
+        """The first of these, taken out of them."""
+        return self
+
+    def inside(self) -> Sequence[Call]:
+        """Of those that this stands for, the ones that are known by themselves too."""
+        return ()
+
+    def singles(self) -> list[Call]:
+        """All of these, as calls of their own."""
+        return [self]
 
     def __repr__(self) -> str:
         return f"<Call {self.id} of {self.queue}, {State(self.state).name.lower()}>"

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ..ids import CallId, Rank
 from .backlog import Backlog, Level, Queue
 from .calls import BLOCKED, ENDED, PLAIN, SENT, WAITING, Call, Provided, chain_of, surplus
+from .many import Many
 from .nesting import Frame, Nest, Nesting, Proof, Stuck, Waits, top_of
 from .prices import Prices
 from .ranking import Ranking
@@ -43,6 +44,8 @@ class Rules:
     worth: float = 0.010
     """Seconds of work in a window: enough to hide a round trip of 10-200 µs, little to wait behind."""
     most_calls: int = 512
+    most_items: int = 200_000
+    """Items of maps in a window: all they cost beside the body is some 0.1 µs each."""
     most_bytes: int = 4 << 20
     """Of arguments in one window; a single call may be larger."""
     turn: float = 0.1
@@ -124,6 +127,10 @@ class Scheduler:
     """Calls submitted and not ended."""
     _most_alarms = 64
     _deep_slaves = 0
+    _look_at = 0.0
+    """When to look again for windows that wait behind a long call while no slave is idle."""
+    _has_many = False
+    """Whether any calls were submitted that stand for many."""
     _ended: Slave | None = None
     """The slave that ended its window last, until the next decision: most go on with the same, and are never idle."""
 
@@ -209,7 +216,7 @@ class Scheduler:
                 other.dependents = other.dependents or []
                 other.dependents.append(call)
                 call.blockers += 1
-        self.unfinished += 1
+        self.unfinished += call.items
         if not call.blockers:
             self._enqueue(call)
 
@@ -349,15 +356,61 @@ class Scheduler:
             backlog = self._queues[call.queue].levels[call.priority].backlogs[call.resource]
             was_next = backlog.head() is call
             call.state = ENDED
-            backlog.counted(-1)
+            backlog.counted(-call.items)
             if was_next or not backlog.count:
                 self._settle(backlog)
         elif call.state != BLOCKED:
             return False
         call.state = ENDED
-        self.unfinished -= 1
+        self.unfinished -= call.items
         self._suspects.acquitted(call)
         return True
+
+    def one_cancelled(self, many: Many, call_id: CallId) -> None:
+        """The user gave up one of many calls that wait."""
+        backlog = self._queues[many.queue].levels[many.priority].backlogs[many.resource]
+        was_next = backlog.head() is many
+        many.drop(call_id)
+        backlog.counted(-1)
+        self.unfinished -= 1
+        if was_next or not backlog.count:
+            self._settle(backlog)
+
+    def many_ended(self, rank: Rank, call_id: CallId, done: int, left: int, seconds: float, now: float) -> Many:  # noqa: PLR0913, PLR0917  a line of a report
+        """Of many calls that it was sent together, a slave has ended the first, and has not begun others, and won't.
+
+        Args:
+            rank: Of the slave.
+            call_id: Of the first.
+            done: How many have ended.
+            left: 1 if it is still in the next, which is a call of its own from now on; else 0.
+            seconds: That those took which have ended.
+            now: The time.
+
+        Returns:
+            The calls, as they were sent.
+
+        Raises:
+            KeyError: That slave has no such calls; nothing was changed.
+        """
+        slave = self._slaves[rank]
+        many = slave.window[call_id]
+        assert isinstance(many, Many)  # noqa: S101  what is told like this was sent like this
+        self._free_ended()
+        running, unbegun = many.after(done, left)
+        slave.window_without(many, running)
+        many.state = ENDED
+        self.unfinished -= done
+        if done and slave.queue is not None:
+            self._learn_many(slave, slave.queue, done, seconds)
+        if unbegun is not None:
+            self._requeue([unbegun])
+        self._progress(slave, now)
+        if slave.window and running is None:
+            self._progressed[rank] = slave
+        elif not slave.window and slave.queue is not None:
+            self._has_ended(slave, slave.queue)
+        return many
 
     def given_back(self, rank: Rank, call_ids: Sequence[CallId], now: float) -> None:
         """A slave confirms that it has not begun these calls, and won't.
@@ -389,6 +442,7 @@ class Scheduler:
         self._free_ended()
         calls, bottom = slave.calls(), slave.bottom
         self._gone(slave)
+        calls = [one for call in calls for one in call.singles()]
         for call in calls:
             call.state = BLOCKED
         # What waits has not killed it, but what it has submitted may have: they all stand for the lowest.
@@ -644,6 +698,8 @@ class Scheduler:
             self._try_in_need(orders)
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._take_backs())
+        elif self._has_many and now >= self._look_at:
+            orders.extend(self._take_apart())
         if self._untimed:
             self._start_waits()
         return orders
@@ -658,6 +714,8 @@ class Scheduler:
         if 0 < self._idle.count < len(self._slaves):
             for late_at, _ in self._late_ones():
                 due = min(due, late_at)
+        elif self._has_many and self._deep_slaves:
+            due = min(due, self._look_at)
         return due
 
     # ---------------------------------------------------------------- choosing
@@ -929,13 +987,15 @@ class Scheduler:
     def _window_size(self, queue: Queue, backlog: Backlog) -> int:
         """How many calls a slave should have at a time."""
         head = backlog.head()
-        return head.chunk if head is not None and head.chunk else self._usual_size(queue)
+        if head is None or not head.chunk:
+            return self._usual_size(queue, self._rules.most_items if head is not None and head.is_many else None)
+        return head.chunk
 
-    def _usual_size(self, queue: Queue) -> int:
+    def _usual_size(self, queue: Queue, most: int | None = None) -> int:
         """The same, where the user has no wish."""
         if queue.mean is None or queue.mean >= self._rules.worth:
             return 1
-        return max(1, min(self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-6))))
+        return max(1, min(most or self._rules.most_calls, int(self._rules.worth / max(queue.mean, 1e-7))))
 
     def _even(self, queue: Queue) -> int:
         """A slave's part of what waits, so that no window is long when the queue runs out."""
@@ -966,13 +1026,16 @@ class Scheduler:
     def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
         """Put the next calls of that backlog into the window of that slave."""
         window, head = slave.window, backlog.head()
-        if head is not None and head.chunk:
-            most = head.chunk - len(window)
+        if self._has_many:
+            calls = self._take_with_many(slave, queue, backlog)
         else:
-            most = self._usual_size(queue) - len(window)
-            if most > 1:
-                most = min(most, self._even(queue))
-        calls = backlog.take(max(1, most), self._rules.most_bytes)
+            if head is not None and head.chunk:
+                most = head.chunk - len(window)
+            else:
+                most = self._usual_size(queue) - len(window)
+                if most > 1:
+                    most = min(most, self._even(queue))
+            calls = backlog.take(max(1, most), self._rules.most_bytes)
         if self._suspects.on_trial and (rest := calls[self._apart(calls) :]):
             backlog.put_back(rest)
             del calls[-len(rest) :]
@@ -982,10 +1045,19 @@ class Scheduler:
             window[call.id] = call
         return calls
 
+    def _take_with_many(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
+        """The same, where some stand for many: two times half a window, so that one is under way while one is run."""
+        head, size = backlog.head(), self._window_size(queue, backlog)
+        if head is not None and head.chunk:
+            return backlog.take_with_many(max(1, size - slave.load), size, self._rules.most_bytes)
+        most = max(1, min(size - slave.load, self._even(queue)))
+        return backlog.take_with_many(most, max(1, size // 2), self._rules.most_bytes)
+
     def _send(self, slave: Slave, calls: list[Call], reason: str, lent_from: str) -> Send:
         """A window leaves, for that reason."""
         first = calls[0]
-        decision = self._now, slave.rank, first.queue, first.resource, first.id, len(calls), reason, lent_from
+        count = sum(call.items for call in calls) if self._has_many else len(calls)
+        decision = self._now, slave.rank, first.queue, first.resource, first.id, count, reason, lent_from
         self.tally.decided(tuple.__new__(Decision, decision))  # half the time of `Decision(...)`
         return Send(slave.rank, calls)
 
@@ -1053,7 +1125,7 @@ class Scheduler:
         if (
             backlog is None
             or not backlog.count
-            or len(slave.window) > self._window_size(queue, backlog) // 2
+            or (slave.load if self._has_many else len(slave.window)) > self._window_size(queue, backlog) // 2
             or (self._suspects.on_trial and self._is_trial(slave, backlog))
         ):
             return None
@@ -1106,6 +1178,16 @@ class Scheduler:
                 slave.asked_back = True
                 self._shallow(slave)
                 yield TakeBack(slave.rank)
+
+    def _take_apart(self) -> Iterator[TakeBack]:
+        """The same while no slave is idle: those of a map are short as a rule, and the others come to them before that one."""
+        self._look_at = self._now + self._rules.late / 2
+        if len(self._slaves) > 1:
+            for late_at, slave in self._late_ones():
+                if late_at <= self._now and slave.resource is PLAIN and not next(iter(slave.window.values())).chunk:
+                    slave.asked_back = True
+                    self._shallow(slave)
+                    yield TakeBack(slave.rank)
 
     def _late_ones(self) -> list[tuple[float, Slave]]:
         """Slaves with waiting windows that an idle slave could run, and when to ask them for those."""
@@ -1295,11 +1377,12 @@ class Scheduler:
     def _enqueue(self, call: Call) -> None:
         """A call may run: it waits in its queue."""
         call.state = WAITING
+        self._has_many = self._has_many or call.is_many
         if call.nest is not None:
             self._nesting.offer(call, call.nest)
         backlog = self._backlog_of(call)
         if backlog.add(call):
-            if backlog.count > 1:  # a costly call overtakes, but all have waited since before
+            if backlog.count > call.items:  # a costly call overtakes, but all have waited since before
                 self._offer_head(backlog)
             else:
                 self._new_head(backlog)
@@ -1531,6 +1614,13 @@ class Scheduler:
         self.tally.ended(queue.name, slave.rank, len(seconds), len(begun), used)
         if begun:
             slave.before = None
+
+    def _learn_many(self, slave: Slave, queue: Queue, count: int, seconds: float) -> None:
+        """Take in how long so many calls took together."""
+        queue.learn_mean(seconds / count, count)
+        queue.served += seconds / queue.weight
+        self.tally.ended(queue.name, slave.rank, count, count, seconds)
+        slave.before = None
 
     def _learn_price(self, slave: Slave, queue: Queue, seconds: float) -> bool:
         """The first call with a plain id tells what it costs to take that up. Whether this was one, which took longer."""

@@ -79,6 +79,17 @@ class Slave:
         return [*self.waits.calls(), *self.window.values(), *self.waits.astray.values()]
 
     @property
+    def load(self) -> int:
+        """How many calls are in its window, where some of these stand for many."""
+        return sum(call.items for call in self.window.values())
+
+    def window_without(self, gone: Call, instead: Call | None) -> None:
+        """A call has left its window; another one is at its place."""
+        calls = [instead if call is gone else call for call in self.window.values()]
+        self.window.clear()
+        self.window.update({call.id: call for call in calls if call is not None})
+
+    @property
     def bottom(self) -> Call | None:
         """The call on top of which all others run that it has; None: none waits there."""
         return next(iter(self.waits.calls()), None) if self.waits is not None else None

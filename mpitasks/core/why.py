@@ -197,7 +197,8 @@ def _doing(slave: Slave, now: float) -> Doing:
     if slave.queue is None:
         return Doing(slave.rank, "", (), 0.0, None, tuple(slave.holds))
     queue = slave.queue
-    return Doing(slave.rank, queue.name, tuple(slave.window), now - slave.progress_at, queue.mean, tuple(slave.holds))
+    ids = tuple(CallId(call.id + place) for call in slave.window.values() for place in range(call.items))
+    return Doing(slave.rank, queue.name, ids, now - slave.progress_at, queue.mean, tuple(slave.holds))
 
 
 # ---------------------------------------------------------------- not in turn
@@ -206,8 +207,14 @@ def _doing(slave: Slave, now: float) -> Doing:
 def _blocked(state: State, postponed: Mapping[Call, float]) -> tuple[list[Waits], int]:
     """The calls that wait for others, by queue: the oldest of them, and for what; and how many more there are."""
     sent = {call: slave for slave in state.slaves.values() for call in slave.calls()}
-    count = state.unfinished - len(sent) - sum(queue.waiting for queue in state.queues.values()) - len(postponed)
-    reasons = _reasons_for(chain(sent, postponed, islice(_waiting(state), MOST_LOOKS)), count)
+    count = (
+        state.unfinished
+        - sum(call.items for call in sent)
+        - sum(queue.waiting for queue in state.queues.values())
+        - len(postponed)
+    )
+    roots = chain(sent, postponed, islice(_waiting(state), MOST_LOOKS))
+    reasons = _reasons_for((one for call in roots for one in (call, *call.inside())), count)
     by_queue: dict[str, list[Call]] = {}
     for call in reasons:
         by_queue.setdefault(call.queue, []).append(call)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import Any
+from typing import Any, cast
 
 from ..core.calls import Call
 from ..core.scheduler import Scheduler
@@ -26,6 +26,7 @@ from ..transport.failures import gist_of, with_earlier
 from .calls import FarmCall, ours
 from .drive import Drive
 from .functions import Functions
+from .items import ItemFuture, Items
 from .later import Later
 from .messages import Outcome
 from .news import News
@@ -93,7 +94,7 @@ class Endings:
             book.write(list(kept.values()))
         except JournalError as error:
             for call in kept:
-                self._lose(call, error)
+                self.lose(call, error)
 
     def failed(self, call: FarmCall, failure: Failure, payload: wire.Payload, now: float) -> None:
         """A call has failed: it runs again, or ends."""
@@ -179,8 +180,11 @@ class Endings:
 
     # ---------------------------------------------------------------- ends without an outcome
 
-    def _lose(self, call: FarmCall, why: BaseException) -> None:
+    def lose(self, call: FarmCall | Items, why: BaseException) -> None:
         """No outcome of this call will come any more."""
+        if isinstance(call, Items):
+            call.batch.lose(call, why)
+            return
         future = call.future
         if not future.done():
             future._exception = farm_ended(why)
@@ -188,7 +192,7 @@ class Endings:
             self._news.ended.append(future)
             self._fail_dependents(call)
             for follower in self._recall.followers(call):
-                self._lose(follower, why)
+                self.lose(follower, why)
 
     def _fail_dependents(self, call: Call) -> None:
         """What waited for a failed call fails too."""
@@ -215,10 +219,15 @@ class Endings:
 
     def give_up(self, call: FarmCall) -> bool:
         """Take a call from the scheduler, if it has not been sent; then it is to end."""
-        return self._recall.give_up(call)
+        batch = call.future.batch if isinstance(call.future, ItemFuture) else None
+        in_time = None if batch is None else batch.give_up(call.id)
+        return self._recall.give_up(call) if in_time is None else in_time
 
-    def cancelled(self, call: FarmCall) -> None:
+    def cancelled(self, call: FarmCall | Items) -> None:
         """A call was cancelled, and with it what waited for it."""
+        if isinstance(call, Items):
+            call.batch.were_cancelled(call)
+            return
         if call.future.done():  # it ended with a broken farm, before the run was abandoned
             return
         if call.future._end(CANCELLED_AND_NOTIFIED):
@@ -247,23 +256,24 @@ class Endings:
         """A call has returned: that is one less that is left, if it has done all of its work."""
         self.left -= self.draining and not call.rare.is_early
 
-    def waiting(self) -> list[FarmCall]:
+    def waiting(self) -> list[FarmCall | Items]:
         """All calls that are not with a slave."""
-        return [ours(call) for call in (*self.later.take_all(), *self._scheduler.waiting())]
+        return [cast("FarmCall | Items", call) for call in (*self.later.take_all(), *self._scheduler.waiting())]
 
     def cancel_waiting(self) -> int:
         """Cancel what has not been sent."""
         before = self._scheduler.unfinished
-        for call in self.waiting():
-            if self._scheduler.cancelled(call):
-                self.cancelled(call)
+        for one in self.waiting():
+            if self._scheduler.cancelled(one):
+                self.cancelled(one)
         for _, sent in self._scheduler.sent():
-            for ended, _ in self._scheduler.call_failed(sent):
-                self.cancelled(ours(ended))
+            for call in (sent, *sent.inside()):
+                for ended, _ in self._scheduler.call_failed(call):
+                    self.cancelled(ours(ended))
         return before - self._scheduler.unfinished
 
     def lose_all(self, why: BaseException) -> None:
         """No outcome will come any more: end the calls that have none."""
         self.closing = True
         for call in [*self.waiting(), *(ours(call) for _, call in self._scheduler.sent())]:
-            self._lose(call, why)
+            self.lose(call, why)

@@ -82,6 +82,10 @@ class InlineMaster(Master):
         self.interrupts.check()
         return future
 
+    def takes_many(self, plan: Plan) -> bool:  # noqa: ARG002  as in the base class
+        """Each runs before the next is taken."""
+        return False
+
     def ask_stacks(self) -> list[Rank]:
         """The slave can't be asked: it is main's own thread."""
         self.stacks[self._slave.rank] = "in main's thread: see there"

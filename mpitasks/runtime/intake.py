@@ -9,7 +9,7 @@ from concurrent.futures._base import PENDING
 from typing import Any, cast
 
 from .. import registry
-from ..core.calls import Provided
+from ..core.calls import ENDED, Provided
 from ..core.scheduler import Scheduler
 from ..futures import Future
 from ..ids import CallId, Rank
@@ -17,12 +17,14 @@ from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
 from . import logs
 from .alarm import ENDED_FOR_ANOTHER, Limit
+from .batches import Batches
 from .calls import PLAINLY, FarmCall, ours
 from .children import Children
 from .endings import Endings
 from .functions import Functions
+from .items import Items
 from .losses import Losses
-from .messages import BYE, HAS, HEARD, LACKS, LIMIT, REPORT, STACKS, STOP, STUCK, Named, Outcome
+from .messages import BYE, HAS, HEARD, LACKS, LIMIT, MANY, REPORT, STACKS, STOP, STUCK, Named, Outcome
 from .news import News
 from .overdue import Overdue, Stuck, along_with
 from .post import Post
@@ -43,6 +45,7 @@ class Intake:
         scheduler: Scheduler,
         *,
         endings: Endings,
+        batches: Batches,
         children: Children,
         post: Post,
         functions: Functions,
@@ -55,6 +58,7 @@ class Intake:
         self._transport = transport
         self._scheduler = scheduler
         self._endings = endings
+        self._batches = batches
         self._children = children
         self._post = post
         self._functions = functions
@@ -77,6 +81,8 @@ class Intake:
         message = wire.unpack(arrival.packet)
         if message[0] == REPORT:
             self._take_report(arrival.source, message, now)
+        elif message[0] == MANY:
+            self._batches.take_in(arrival.source, message[1:], now)
         elif message[0] == BYE:
             self._post.present.remove(arrival.source)
         elif message[0] == HEARD:
@@ -139,7 +145,9 @@ class Intake:
     def _hear(self, source: Rank, call_id: CallId) -> None:
         """That call knows that it should stop. One that was given up may run again elsewhere, and knows nothing there."""
         for rank, call in self._scheduler.sent():
-            if call.id == call_id and rank == source:
+            if isinstance(call, Items) and rank == source and call.has(call_id):
+                call.batch.early.add(call_id)
+            elif call.id == call_id and rank == source:
                 ours(call).own().is_early = True
 
     # ---------------------------------------------------------------- calls that outlast their limits
@@ -209,12 +217,17 @@ class Intake:
         for call in map(ours, lost.given_up):
             self._end_lost(call)
         if self._losses.nobody_left:
-            for call in self._endings.waiting():
-                if self._scheduler.cancelled(call):
-                    self._end_lost(call)
+            for waiting in self._endings.waiting():
+                if self._scheduler.cancelled(waiting):
+                    self._end_lost(waiting)
         elif self._endings.closing:
             self._endings.cancel_waiting()
 
-    def _end_lost(self, call: FarmCall) -> None:
+    def _end_lost(self, call: FarmCall | Items) -> None:
         """A call fails, because its slave has died."""
+        if isinstance(call, Items):
+            for one in call.singles():
+                one.state = ENDED
+                self._end_lost(ours(one))
+            return
         self._endings.finish(call, self._losses.failure(call, call.plan.name), returned=False)

@@ -36,6 +36,7 @@ from ..transport import wire
 from ..transport.base import Transport
 from ..transport.failures import encode_failure
 from .backoff import Backoff
+from .batches import Batches
 from .calls import FarmCall, ours
 from .children import Children, SlavesChild
 from .drive import Drive, never
@@ -44,6 +45,7 @@ from .functions import Functions
 from .intake import Intake
 from .interrupts import DRAIN as DRAIN_SIGNAL
 from .interrupts import ENDS, Interrupts
+from .items import Batch, Items, Parts
 from .leaving import Leaving
 from .losses import Losses
 from .messages import CANCELLED, DRAIN, RETURNED, STACKS, STOP, Submission
@@ -85,7 +87,7 @@ class Master:
         self._looks_after = min(MOST_A_LOOK, SUBMITS_A_LOOK * transport.size)
         self._transport = transport
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
-        self._discarded: deque[Future[Any]] = deque()
+        self._discarded: deque[Future[Any] | Batch] = deque()
         """Calls that a finalizer gave up while this thread held the lock."""
         self._pumps = Pumps(self)
         self._drive = Drive(self, new_backoff=backoff, is_orphan=is_orphan)
@@ -106,21 +108,10 @@ class Master:
         post = self._post = Post(transport, functions, shipping)
         endings = self._endings = Endings(scheduler, recall, functions, news=news, drive=drive, accept=self.accept)
         children = self._children = Children(self, self, scheduler)
-        self._intake = Intake(
-            transport,
-            scheduler,
-            endings=endings,
-            children=children,
-            post=post,
-            functions=functions,
-            overdue=overdue,
-            losses=losses,
-            news=news,
-        )
         self._leaving = Leaving(
             transport, scheduler, post=post, overdue=overdue, losses=losses, lock=self._lock, wait=self.wait
         )
-        self._submissions = Submissions(
+        submissions = self._submissions = Submissions(
             self,
             self._lock,
             scheduler,
@@ -131,6 +122,24 @@ class Master:
             shipping=shipping,
             losses=losses,
             drive=drive,
+        )
+        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set())
+        self._batches = Batches(parts, endings, submissions)
+        self._intake = self._new_intake()
+
+    def _new_intake(self) -> Intake:
+        """What takes in what slaves tell."""
+        return Intake(
+            self._transport,
+            self._scheduler,
+            endings=self._endings,
+            batches=self._batches,
+            children=self._children,
+            post=self._post,
+            functions=self._functions,
+            overdue=self._overdue,
+            losses=self._losses,
+            news=self._news,
         )
 
     # ---------------------------------------------------------------- the farm, for tasks and futures
@@ -149,6 +158,24 @@ class Master:
             self.interrupts.check()
         return future
 
+    def takes_many(self, plan: Plan) -> bool:
+        """Whether many calls of that plan may be taken at once: nothing has to be looked after for each by itself."""
+        is_usual = self._recall.book is None and not self._post.isolates and not self._losses.nobody_left
+        return is_usual and self._batches.suit(plan)
+
+    def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
+        """Take many calls at once; None: they can't be taken but one by one.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
+        batch = self._batches.take(plan, items, tuples=tuples)
+        if self._news.ended:
+            self.announce()
+        if self.interrupts.pending:
+            self.interrupts.check()
+        return batch
+
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""
         if self._lock._is_owned():  # type: ignore[attr-defined]  # not in typeshed; threading.Condition asks it too
@@ -165,6 +192,20 @@ class Master:
             self._children.settle()
         self.announce()
         return cancelled
+
+    def withdraw_many(self, batch: Batch) -> bool:
+        """Cancel many calls; False if it is too late for some, which are told to stop."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # as above
+            self._discarded.append(batch)
+            return False
+        with self._lock:
+            if self.interrupts.draining:
+                self._begin_draining()  # as above
+            in_time = batch.give_up_all()
+            self._decide_at = 0.0  # another call may have waited for them
+            self._children.settle()
+        self.announce()
+        return in_time
 
     def fail(self, future: Future[Any], error: BaseException) -> None:
         """End a call with this error, if it has not been sent yet."""
@@ -457,7 +498,7 @@ class Master:
     def announce(self) -> None:
         """Tell who waits, and run callbacks and log handlers: code of the user, so without the lock and the lead."""
         while self._discarded:
-            self.withdraw(self._discarded.popleft())
+            self._discarded.popleft().cancel()
         self._news.tell()
 
     def wait_for_sends(self) -> None:
@@ -470,7 +511,7 @@ class Master:
 
     # ---------------------------------------------------------------- under the lock
 
-    def accept(self, call: FarmCall, claims: list[Any]) -> None:
+    def accept(self, call: FarmCall | Items, claims: list[Any]) -> None:
         """A call is submitted by main."""
         if not self._submissions.admit(call, claims):
             return
@@ -478,7 +519,7 @@ class Master:
             self._drive.heard_at = now = monotonic()
             self._decide(now)
             return
-        self._unlooked += 1
+        self._unlooked += call.items
         if self._unlooked >= self._looks_after:
             self._unlooked = 0
             self._drive.heard_at = self._drive.stepped_at = now = monotonic()

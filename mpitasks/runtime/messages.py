@@ -4,7 +4,7 @@
 
     master ──► WINDOW  functions, calls          run these; keep these functions for later calls
            ──► BACK                              give back what you have not begun
-           ──► STOP    call id                   its result is not wanted any more
+           ──► STOP    call id, or first, count  its result is not wanted any more; those of so many
            ──► DRAIN                             as BACK, and let what runs know that it should stop
            ──► LEAVE   True, or nothing          no more calls will come; True: ranks have died, so don't finalize MPI
            ──► STACKS                            tell where you are
@@ -52,6 +52,7 @@ from ..transport.wire import Payload
 
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS, LIMIT, STUCK, STAY = range(12)
 ABOVE, ANSWER, WITHDRAWN, DEADLOCK, KEEP, SUBMIT, WITHDRAW, WAITS, GOES_ON, STILL, JOINS = range(12, 23)
+MANY = 23
 SHIP, ATTACH, PASS_ON, FREE, GONE, HAS, LACKS = OF_BROADCASTS = range(40, 47)
 
 Target = str | int | None
@@ -69,6 +70,18 @@ Arguments = Payload
 SentCall = tuple[CallId, str, Target, int, int | None, Arguments, Sequence[Payload], Named | None, Terms | None]
 """Call id, task name, target, attempt, number of the setup, arguments, values of futures among them, resource to hold, terms
 (None: none)."""
+
+ONE_ARGUMENT, ALL_ARGUMENTS, EACH_PICKLED = range(3)
+"""What an item is, of many calls sent as one: its only argument; a tuple of them; the arguments of a call, as a payload."""
+
+SentMany = tuple[CallId, str, Target, int, None, Sequence[Any], tuple[()], None, None, int]
+"""As a call, with the items in place of the arguments, and at the end what an item is. Arguments that are not pickled each by
+itself are numbers, short texts and None: reading them runs no user code."""
+
+OutcomesOfMany = tuple[CallId, int, int, float, Sequence[Any], dict[int, bytes], dict[int, tuple[Failure, Payload]], bool]
+"""Id of the first; how many have ended; 1 if the next runs, as a call of its own from now on; seconds that the former took;
+their values, as far as they are numbers, short texts and None; other values by place; how some failed, by place; whether others
+like these had better be sent one by one. What has neither ended nor runs was not begun, and goes back."""
 
 Outcome = tuple[CallId, Failure | None, float | None, Payload]
 """Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception."""

@@ -89,6 +89,7 @@ class _Slave(Protocol):
     def unbegun(self) -> list[CallId]: ...
     def tell(self, message: tuple[Any, ...]) -> None: ...
     def finish_sending(self) -> None: ...
+    def stand_alone(self) -> None: ...
 
 
 class OwnChild(Future[Any]):
@@ -179,6 +180,7 @@ class NestedFarm:
         Raises:
             EncodeError: An argument can't be pickled; the message names it.
         """
+        self._slave.stand_alone()
         if current()._given:
             args, kwargs = handed_on(args, kwargs)
         payload, claims = self._encoder.arguments(plan, args, kwargs)
@@ -199,6 +201,13 @@ class NestedFarm:
         if wire.buffers_of(payload):  # of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child
+
+    def takes_many(self, plan: Plan) -> bool:  # noqa: ARG002  as on the master
+        """Each has its parent."""
+        return False
+
+    def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> None:
+        """They are taken one by one."""
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then the master tells the call to stop."""
@@ -388,6 +397,7 @@ class NestedFarm:
 
     def begin_wait(self, call: CallId) -> int:
         """A call waits: what is here unbegun goes back. Returns the number of the wait."""
+        self._slave.stand_alone()
         number = next(self._wait_numbers)
         with self._slave.wire:  # in one step, or the listener might take a window in between
             self.waits.append(number)

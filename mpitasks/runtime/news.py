@@ -7,6 +7,7 @@ from typing import Any
 
 from ..futures import Future
 from . import logs
+from .items import Batch
 from .messages import Record
 
 
@@ -14,7 +15,7 @@ class News:
     """Gathers what ended and what was logged, until some thread may run code of the user."""
 
     def __init__(self) -> None:
-        self.ended: deque[Future[Any]] = deque()
+        self.ended: deque[Future[Any] | Batch] = deque()
         self.records: deque[Record] = deque()
         self._telling: set[object] = set()
         """One for each thread that runs code of the user now."""

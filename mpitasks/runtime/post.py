@@ -12,7 +12,8 @@ from ..transport import wire
 from ..transport.base import Transport
 from .calls import FarmCall
 from .functions import Functions
-from .messages import ABOVE, BACK, STOP, WINDOW, SentCall
+from .items import Items
+from .messages import ABOVE, BACK, STOP, WINDOW, SentCall, SentMany
 from .shipping import Shipping
 
 
@@ -49,13 +50,18 @@ class Post:
             self.send(order.rank, (BACK,))
 
     def _send_window(self, order: Send) -> None:
-        calls: list[SentCall] = []
+        calls: list[SentCall | SentMany] = []
         unwanted: list[CallId] = []
         numbers: set[int] = set()
         rank, isolates = order.rank, self.isolates
         needed = order.calls[0].resource  # the same for all
         resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
-        for call in cast("list[FarmCall]", order.calls):
+        for call in cast("list[FarmCall | Items]", order.calls):
+            if isinstance(call, Items):
+                many, stopped = call.batch.send(call, rank)
+                calls.append(many)
+                unwanted += stopped
+                continue
             future, plan, target, payload = call.future, call.plan, call.target, call.payload
             future._state = RUNNING
             future.rank, future.attempts = rank, call.attempt

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ..profiles import RankProfile
 from ..transport.base import Transport
-from .messages import SentCall
+from .messages import SentCall, SentMany
 from .runner import Ran
 from .slave import Slave
 
@@ -39,7 +39,7 @@ class ProfiledSlave(Slave):
 
     # Around `_run`, not around the task: what a task raises is caught within, so no frame of cProfile is in its traceback.
     @override
-    def _run(self, call: SentCall) -> Ran:
+    def _run(self, call: SentCall | SentMany) -> Ran | None:
         if self._nested.waits:  # it runs within another that is measured
             return super()._run(call)
         return self._profile.call(super()._run, call)

@@ -75,7 +75,7 @@ class Runner:
         self._is_stopped = is_stopped
         self._tell_acquired = tell_acquired
         self._tell_limit = tell_limit
-        self._farm = farm
+        self.farm = farm
         self._known = known
         self._functions: dict[int, Callable[..., Any]] = {}
         self._set_up: dict[int, BaseException | None] = {}
@@ -100,7 +100,7 @@ class Runner:
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
-        context = Context(name, self._rank, attempt, self._is_stopped, call_id, self._farm, self._known)
+        context = self.context(name, attempt, call_id)
         token, outer = enter(context), loops.running()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
             _stand_in_for(None)
@@ -110,7 +110,7 @@ class Runner:
             began = perf_counter()
             failure, payload = None, self._value(call)
         except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
-            failure, payload = self._failure_of(error, self._note(name, call_id, attempt))
+            failure, payload = self.failure_of(error, self.note(name, call_id, attempt))
         finally:
             leave(token)
             if outer is not None:
@@ -128,9 +128,14 @@ class Runner:
         stack = stacks.of_thread(watched.thread) or watched.stack or ""
         error = timed_out(limit, f"can't be interrupted; slave {self._rank} is left in it", stack)
         error.__cause__ = RemoteTraceback(stack)
-        return attempt, (call_id, TIMED_OUT, None, encode_failure(error, self._note(name, call_id, attempt)))
+        return attempt, (call_id, TIMED_OUT, None, encode_failure(error, self.note(name, call_id, attempt)))
 
-    def _note(self, name: str, call_id: CallId, attempt: int) -> str:
+    def context(self, name: str, attempt: int, call_id: CallId) -> Context:
+        """What that call may know of itself."""
+        return Context(name, self._rank, attempt, self._is_stopped, call_id, self.farm, self._known)
+
+    def note(self, name: str, call_id: CallId, attempt: int) -> str:
+        """Which call, and where: for its failure."""
         return f"task {name!r}, call {call_id}, attempt {attempt}, slave rank {self._rank} on {self._host}"
 
     def _hold(self, call: SentCall, wanted: Named, context: Context) -> None:
@@ -175,12 +180,20 @@ class Runner:
         if terms is None or terms[0] is None:
             value = self._call(target, *decoded)
             if isinstance(value, CoroutineType):
-                value = self._awaited(value)
+                value = self.awaited(value)
         else:
             value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
         if type(value) in wire.NUMBERS:
             return (value,)
-        if isinstance(value, Future) and value._farm is self._farm:
+        return self.encoded(name, value)
+
+    def encoded(self, name: str, value: Any) -> wire.Payload | Future[Any]:  # noqa: ANN401  whatever the function returns
+        """What a call has returned, encoded; or the future by which it is to end.
+
+        Raises:
+            EncodeError: It can't be pickled.
+        """
+        if isinstance(value, Future) and value._farm is self.farm:
             return value
         try:
             return wire.encode(value)
@@ -191,9 +204,9 @@ class Runner:
     def _returned(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
         """What the function returns, once it has ended."""
         value = self._call(target, *decoded)
-        return self._awaited(value) if isinstance(value, CoroutineType) else value
+        return self.awaited(value) if isinstance(value, CoroutineType) else value
 
-    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
+    def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """What an async task returns, once it has ended."""
         return self._await(self.alarm.as_task(coroutine))
 
@@ -216,15 +229,15 @@ class Runner:
 
         loop = self._loops.pop() if self._loops else asyncio.Runner()
         try:
-            if self._farm is not None:
-                self._farm.entered(loop.get_loop())
+            if self.farm is not None:
+                self.farm.entered(loop.get_loop())
             return loop.run(coroutine, context=contextvars.copy_context())
         finally:
-            if self._farm is not None:
-                self._farm.left(loop.get_loop())
+            if self.farm is not None:
+                self.farm.left(loop.get_loop())
             self._loops.append(loop)
 
-    def _failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
+    def failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
         """How a call failed, and the exception as it travels."""
         if error is self.alarm.raised:
             if error.__cause__ is not None:

@@ -33,6 +33,7 @@ from .backoff import Backoff
 from .depth import one_level_deeper
 from .drive import never
 from .holding import SlaveHolding
+from .loop import Loop
 from .messages import (
     ABOVE,
     BACK,
@@ -53,6 +54,7 @@ from .messages import (
     Outcome,
     Record,
     SentCall,
+    SentMany,
 )
 from .nested import NestedFarm
 from .overdue import ended_elsewhere
@@ -62,6 +64,9 @@ TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
 MOST_UNSENT, LONGEST_UNSENT = 128, 1e-3
 """Outcomes, and seconds, that are gathered into one report while calls go on."""
+
+A_CALL = 9
+"""Fields of one call that was sent; many as one have a further one."""
 
 LONGEST_BYE = 2.0
 """Seconds that the last word may take to leave."""
@@ -103,7 +108,7 @@ class Slave:
         self._leave = leave
         """Ends this process in order, in the main thread; None: it can't be ended by itself."""
         self.wire: Any = threading.RLock()  # by one thread once, but for those that hold it to send two things as one
-        self._inbox: deque[SentCall] = deque()
+        self._inbox: deque[SentCall | SentMany] = deque()
         self._outbox: deque[Any] = deque()  # of outcomes: a cast for each would cost more than `append`
         self._unsent_for = 0.0
         """Seconds that the calls took whose outcomes are in the outbox."""
@@ -114,6 +119,7 @@ class Slave:
         self._holding = SlaveHolding(self._send, transport.is_sending_to, transport.drop)
         self._runner, self._isolation = self._new_runners(host)
         self._keeper = self._runner.keeper
+        self._loop = Loop(self, self._runner)
         self._acquired: list[tuple[Named, float]] = []
         self._held: Sequence[Named] | None = ()
         """What the master knows of `_holds`; None: something else, that it expected of a call which failed to acquire it."""
@@ -131,7 +137,7 @@ class Slave:
         here = Runner(
             self.rank,
             host=host,
-            is_stopped=self._is_stopped,
+            is_stopped=self.is_stopped,
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
             farm=self._nested,
@@ -221,9 +227,11 @@ class Slave:
             else:
                 self._inbox.extend(message[3])
         elif kind == STOP:
-            self._stopped.add(message[1])
+            first, count = message[1], (*message, 1)[2]
+            self._stopped.update(map(CallId, range(first, first + count)))
         elif kind in (BACK, DRAIN):
             self._draining = self._draining or kind == DRAIN
+            self._loop.split()
             self._send_report([], self.unbegun())
         elif kind in (LEAVE, STAY):
             self._leaving, self.is_to_stay = True, kind == STAY
@@ -376,11 +384,25 @@ class Slave:
             if self._begun == seen:
                 while self.receive():
                     pass
+                if self._loop.is_running:
+                    self._let_others_go_on()
                 if self._outbox or self.records or self._held is not self._holds:
                     self._report()
                 self._watch()
             seen = self._begun
             self._nested.announce_aside()
+
+    def _let_others_go_on(self) -> None:
+        """One of many takes long, or all do: nothing is to wait for that."""
+        with self.wire:
+            self._loop.split()
+            unbegun = self.unbegun()
+            if unbegun:
+                self._send_report([], unbegun)
+
+    def stand_alone(self) -> None:
+        """The call that runs must be known to the master: it submits others, or waits for some."""
+        self._loop.split(alone=True)
 
     def _watch(self) -> None:
         """Look whether a call goes on although its time is up."""
@@ -425,15 +447,18 @@ class Slave:
         self._run_and_report(call)
         return True
 
-    def _is_ready(self, call: SentCall) -> bool:
+    def _is_ready(self, call: SentCall | SentMany) -> bool:
         """Whether the broadcasts are here that it needs."""
         with self.wire:
             return self._holding.is_ready(call[6])
 
-    def _run_and_report(self, call: SentCall) -> None:
+    def _run_and_report(self, call: SentCall | SentMany) -> None:
         """Run one call, and send outcomes where it is time to."""
         self._begun += 1
         outcome = self._run(call)
+        if outcome is None:  # many, told by themselves
+            self._go_on()
+            return
         _, _, seconds, payload = outcome
         if isinstance(payload, Future):
             self.tell(self._nested.joins(outcome))
@@ -448,29 +473,37 @@ class Slave:
         if not isinstance(payload, bytes) and len(payload) > 1:  # it has buffers: see `wire.Payload`
             self.finish_sending()
         elif not self._inbox or self._unsent_for > LONGEST_UNSENT or len(self._outbox) >= MOST_UNSENT:
-            if perf_counter() >= self._keeper.due:
-                self._keeper.release_idle()
-            self._report()
-            if self._inbox:
-                self.receive()
-            else:
-                output.flush()
+            self._go_on()
 
-    def _run(self, call: SentCall) -> Ran:
+    def _go_on(self) -> None:
+        """Send outcomes, and do what must be done now and then."""
+        if perf_counter() >= self._keeper.due:
+            self._keeper.release_idle()
+        self._report()
+        if self._inbox:
+            self.receive()
+        else:
+            output.flush()
+
+    def _run(self, call: SentCall | SentMany) -> Ran | None:
+        """Run one call, here or in a child; or many. None: there is nothing to tell, but what was told."""
+        sent: Any = call  # mypy can't tell them apart by their lengths, and a cast would cost some of a call's time
+        outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
+        if outcome is None:
+            return None
+        if self._stopped:
+            self._stopped.discard(outcome[0])
+        return self._own_seconds(outcome) if self._above else outcome
+
+    def _run_one(self, call: SentCall) -> Ran:
         """Run one call, here or in a child."""
         resource, terms = call[7], call[8]
         if resource is None and terms is None:
-            outcome = self._runner.run(call)
-        else:
-            is_isolated = terms is not None and terms[1]
-            if resource is not None:
-                self._let_go(here=is_isolated)
-            outcome = self._run_elsewhere(call) if is_isolated else self._runner.run(call)
-        if self._stopped:
-            self._stopped.discard(call[0])
-        if self._above:
-            return self._own_seconds(outcome)
-        return outcome
+            return self._runner.run(call)
+        is_isolated = terms is not None and terms[1]
+        if resource is not None:
+            self._let_go(here=is_isolated)
+        return self._run_elsewhere(call) if is_isolated else self._runner.run(call)
 
     def _run_elsewhere(self, call: SentCall) -> Ran:
         """Run one call in a child, where no alarm of ours reaches it: what waits for it here may have less time than it."""
@@ -512,7 +545,7 @@ class Slave:
         elif self._keeper.held:
             self._keeper.release_unused()
 
-    def _is_stopped(self, call_id: CallId) -> bool:
+    def is_stopped(self, call_id: CallId) -> bool:
         """As `_is_unwanted`, asked by the call itself."""
         if not self._is_unwanted(call_id):
             return False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from threading import RLock
 from typing import Any, NoReturn, Protocol, cast
 
@@ -22,6 +23,7 @@ from .children import Children, SlavesChild
 from .drive import Drive
 from .endings import Endings
 from .functions import Functions
+from .items import Items
 from .losses import Losses
 from .messages import Submission
 from .recall import Recall
@@ -85,6 +87,11 @@ class Submissions:
             self._submit_unusual(call, claims)
         return future
 
+    def reserve(self, count: int) -> CallId:
+        """Take so many ids in a row. The first."""
+        last = deque(islice(self._ids, count), maxlen=1)[0]  # in one step: `submit` takes ids without the lock
+        return CallId(last - count + 1)
+
     def _remember(self, call: FarmCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Find out which call it is. Whether its outcome is known already, and it has ended by that."""
         with self._lock:
@@ -131,7 +138,7 @@ class Submissions:
 
     # ---------------------------------------------------------------- under the lock
 
-    def admit(self, call: FarmCall, claims: list[Any]) -> bool:
+    def admit(self, call: FarmCall | Items, claims: list[Any]) -> bool:
         """A call is submitted. False if it is not for the scheduler, or has ended already.
 
         Raises:
@@ -143,6 +150,9 @@ class Submissions:
         if plan.queue not in self._queues:
             self._queues.add(plan.queue)
             self._scheduler.queue_defined(plan.queue, max_slaves=plan.max_slaves, weight=plan.weight)
+        if isinstance(call, Items):  # nothing of what follows is for these: see `Master.takes_many`
+            self._scheduler.submitted(call)
+            return True
         if self._losses.nobody_left:
             self._scheduler.refused(call)
             self._endings.finish(call, self._losses.failure(call, plan.name), returned=False)

@@ -95,6 +95,23 @@ MAINS = {
             assert type(dependent.exception()) is mpitasks.DependencyFailed or "no slave" in str(dependent.exception())
             print("all", time.monotonic() - began < 0.1)
         """,
+    "in the midst of a map": """
+        @task
+        def item(number, victim, how):
+            if number == victim and current().attempt == 1:
+                end_by(how)
+            time.sleep(0.0005)
+            return number * number
+
+        def main(how):
+            known = item.map(range(200), [-1] * 200, [how] * 200).results()  # it is short: many travel as one from now on
+            futures = item.map(range(2000), [1000] * 2000, [how] * 2000)
+            followed = futures[1001]
+            assert futures.results() == [number * number for number in range(2000)]
+            attempts = [future.attempts for future in futures]
+            assert set(attempts) <= {1, 2, 3} and followed.result() == 1001**2, attempts
+            print("map", attempts[1000] > 1, sum(one > 1 for one in attempts) < 200)
+        """,
     "while its call waits": """
         @task
         def end(pid, how):
@@ -185,6 +202,13 @@ def test_a_stopped_slave_counts_as_dead_in_the_end(mpiexec: Mpiexec) -> None:
     ended = survive(mpiexec, MAINS["in a call"], "SIGSTOP")
     assert (ended.returncode, ended.stdout) == (0, "49 2\n"), ended.stderr
     assert "(killed by its guard: it was stopped for 5 s); it had call 1 of 'app.work', which runs again" in ended.stderr
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "exit"])
+def test_a_slave_that_dies_in_the_midst_of_a_map(mpiexec: Mpiexec, how: str) -> None:
+    """What it was sent as one runs again, one by one, and nothing is lost or told twice."""
+    ended = survive(mpiexec, MAINS["in the midst of a map"], how)
+    assert (ended.returncode, ended.stdout) == (0, "map True True\n"), ended.stderr
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "exit"])

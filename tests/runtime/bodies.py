@@ -128,7 +128,8 @@ class Bodies(Verdict):
 
     def arguments(self, made: Made) -> tuple[Any, ...]:
         """What it is called with."""
-        return made.number, made.call.key, [other.future for other in made.inputs], self._ballast(made)
+        # None, so that a map of such calls is one of plain values, which travel otherwise.
+        return made.number, made.call.key, [other.future for other in made.inputs] or None, self._ballast(made)
 
     def _ballast(self, made: Made) -> bytearray | None:
         return bytearray([made.number % 256]) * made.call.size if made.call.size else None
@@ -142,8 +143,9 @@ class Bodies(Verdict):
 
     # ---------------------------------------------------------------- bodies
 
-    def body(self, number: int, key: int, inputs: list[Any], ballast: bytearray | None) -> Any:
+    def body(self, number: int, key: int, inputs: list[Any] | None, ballast: bytearray | None) -> Any:
         """What a call does on its slave."""
+        inputs = inputs or []
         made, actor = self.numbered[number], self.stage.here()
         assert key == made.call.key
         attempt = Attempt(made, actor, self._upsets())

@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The master's clock, and that of the slaves."""
     clock = Clock()
     monkeypatch.setattr("mpitasks.runtime.master.monotonic", clock)
-    for part in ("slave", "runner", "alarm"):
+    for part in ("slave", "runner", "loop", "alarm"):
         monkeypatch.setattr(f"mpitasks.runtime.{part}.perf_counter", clock)
     return clock
 

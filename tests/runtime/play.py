@@ -127,7 +127,16 @@ class Play(Bodies):
             drawn.append(submit(*args))
             return drawn[-1]
 
+        submit_many = self.master.submit_many
+
+        def noting_many(*args: Any, **how: Any) -> Any:
+            batch = submit_many(*args, **how)
+            if batch is not None:
+                drawn.extend(batch.future(place) for place in range(batch.count))
+            return batch
+
         self.master.submit = noting  # type: ignore[method-assign]  # imap hands out no futures
+        self.master.submit_many = noting_many  # type: ignore[method-assign]  # as above
         columns = zip(*map(self.arguments, made), strict=True)
         values = self.options(made[0]).imap(*columns, buffersize=step.buffersize, ordered=step.ordered)
         came: list[Any] = []
@@ -136,7 +145,7 @@ class Play(Bodies):
                 came.append(value)
                 assert len(drawn) - len(came) <= step.buffersize
         values.close()  # type: ignore[attr-defined]  # it is a generator
-        del self.master.submit
+        del self.master.submit, self.master.submit_many
         for one, future in zip(made, drawn, strict=False):
             one.future, one.asked = future, True
         del self.made[len(self.made) - (len(made) - len(drawn)) :]

@@ -213,7 +213,7 @@ BACK = st.sampled_from([(), (), (), (0,), (1,), (5,), (0, 1), (2, 4), (3, 3)])
 NONE_BACK: st.SearchStrategy[tuple[int, ...]] = st.just(())
 REGRETS = st.sampled_from([(), (), (), (0,), (1,), (0, 1), (2, 1), (4, 9), (7, 0)])
 WHICH = st.integers(0, 8)
-TIMEOUTS = st.sampled_from([*[None] * 24, 0.01, 0.5])
+TIMEOUTS = st.none()
 
 
 def kinds() -> st.SearchStrategy[TaskKind]:
@@ -251,6 +251,26 @@ def _call(flaw: Flaw, **others: Any) -> Call:
 def some_times(strategy: st.SearchStrategy[Nest], one_in: int) -> st.SearchStrategy[Nest | None]:
     """None, but for one in so many."""
     return st.integers(1, one_in).flatmap(lambda number: strategy if number == one_in else st.none())
+
+
+PLAIN_NESTS = st.builds(
+    Nest,
+    st.lists(st.builds(Call, task=st.just(ANY_SLAVE), seconds=SECONDS), min_size=1, max_size=3).map(tuple),
+    *(st.sampled_from(["wait", "wait", "try", "leave", "join"]), REGRETS, st.booleans()),
+)
+
+
+def plain_calls() -> st.SearchStrategy[Call]:
+    """Those of which many travel as one."""
+    return st.builds(
+        _call,
+        st.sampled_from([*[NO_FLAW] * 6, Flaw(ALWAYS), Flaw(1, OSError), Flaw(1, asks=True)]),
+        task=st.sampled_from([TaskKind(limit) for limit in LIMITS]),
+        seconds=st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.001, 0.02]),
+        priority=st.sampled_from([0, 0, 0, 1, -1]),
+        kills=KILLS,
+        nest=some_times(PLAIN_NESTS, 8),
+    )
 
 
 MEMO = st.builds(TaskKind, st.sampled_from(LIMITS), st.sampled_from([None, "file"]), st.just(True))
@@ -303,3 +323,24 @@ PROGRAMS = st.builds(
     steps=st.lists(STEPS, min_size=1, max_size=24).map(tuple),
     raises=st.sampled_from([False, False, False, True]),
 )
+
+MAPS = st.builds(
+    *(Map, plain_calls(), st.integers(2, 60), st.sampled_from(["auto", "auto", 4, 20])),
+    *(st.sampled_from([-1, -1, 0, 5, 12, 40]), REGRETS),
+)
+STREAMS = st.builds(
+    *(Stream, plain_calls(), st.integers(1, 60), st.sampled_from([1, 2, 5, 8, 30])),
+    *(st.booleans(), st.integers(0, 60)),
+)
+OF_MANY = st.one_of(
+    *(MAPS, MAPS, MAPS, STREAMS, st.builds(Delay, plain_calls()), st.builds(Cancel, WHICH), st.builds(Wait, WHICH)),
+    *(st.builds(Compute, SECONDS, st.integers(0, 4)), st.builds(Kill, st.integers(1, 4), st.integers(0, 2))),
+)
+MAP_PROGRAMS = st.builds(
+    Program,
+    slaves=st.integers(1, 4),
+    seed=st.integers(0, 2**16),
+    steps=st.lists(OF_MANY, min_size=1, max_size=10).map(tuple),
+    raises=st.sampled_from([False, False, False, True]),
+)
+"""Those of many calls that travel as one."""

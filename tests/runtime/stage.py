@@ -48,7 +48,7 @@ class Clock:
 
     MODULES = (
         *("master.monotonic", "drive.monotonic", "slave.perf_counter", "runner.perf_counter", "keeper.perf_counter"),
-        *("nested.perf_counter", "alarm.perf_counter"),
+        *("nested.perf_counter", "alarm.perf_counter", "loop.perf_counter"),
     )
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

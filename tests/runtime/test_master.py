@@ -13,7 +13,7 @@ from mpitasks import DependencyFailed, FarmBroken
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import MOST_KEPT, Functions, dumps, is_known, names_known_everywhere
 from mpitasks.runtime.master import SUBMITS_A_LOOK
-from tests.runtime.world import World, do, echo, fail, inside
+from tests.runtime.world import World, do, echo, fail, inside, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_outcomes_come_batched(new_world: NewWorld) -> None:
     """A window of short calls is answered by one report."""
     world = new_world(1)
     echo.delay()
-    many = echo.map(range(10), chunksize=10)
+    many = one_by_one(echo, range(10), chunksize=10)
     world.turn()
     world.turn()
     counts = [len(outcomes) for _, _, _, outcomes, *_ in world.messages("REPORT")]
@@ -90,7 +90,8 @@ def test_calls_of_one_report_end_in_their_order(new_world: NewWorld) -> None:
 
     inside.extend([list, refuse, list])
     echo.delay()
-    calls = do.starmap([()] * 3, chunksize=3)
+    chunked = do._in_chunks(3)
+    calls = [chunked.delay() for _ in range(3)]
     for place, future in enumerate(calls):
         future.add_done_callback(lambda _, place=place: told.append(place))
     world.finish()
@@ -118,7 +119,8 @@ def window_of(world: World, calls: int) -> list[mpitasks.Future[Any]]:
     """Give slave 1 a window of so many calls, while nobody else has any; the slave has not looked at it."""
     inside.extend([lambda: None] * len(world.slaves))
     blockers = [do.delay() for _ in world.slaves]
-    futures = list(do._in_chunks(calls).starmap([()] * calls, chunksize=calls))
+    chunked = do._in_chunks(calls)
+    futures = [chunked.delay() for _ in range(calls)]
     world.master.step()
     world.slaves[1].run_all()
     world.master.step()

@@ -24,11 +24,13 @@ from mpitasks.runtime.slave import Slave
 
 from .bodies import define
 from .play import Play
-from .programs import PROGRAMS, Again, Call, Compute, Delay, Kill, Map, Nest, Program, TaskKind, Wait
+from .programs import MAP_PROGRAMS, PROGRAMS, Again, Call, Compute, Delay, Kill, Map, Nest, Program, TaskKind, Wait
 from .stage import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
 
     Run = Callable[[Program], None]
 
@@ -60,14 +62,14 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False) -> None:
-    """Play so many; by chance, or the same ones each time."""
+def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False, of: SearchStrategy[Program] = PROGRAMS) -> None:
+    """Play so many of these; by chance, or the same ones each time."""
 
     @settings(
         max_examples=programs, deadline=None, derandomize=not chance, database=None, verbosity=Verbosity.quiet,
         report_multiple_bugs=False, phases=(Phase.generate, *phases), suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
-    @given(PROGRAMS)
+    @given(of)
     def test(program: Program) -> None:
         play(program)
 
@@ -77,6 +79,18 @@ def fuzz(play: Run, programs: int, *phases: Phase, chance: bool = False) -> None
 def test_programs_end_as_a_serial_run_would(play: Run) -> None:
     """Whoever goes on when: outcomes, executions, limits, holders, releases; and it ends."""
     fuzz(play, 150, Phase.shrink)
+
+
+def test_maps_end_as_a_serial_run_would(play: Run) -> None:
+    """The same where many calls travel as one, and are taken apart."""
+    fuzz(play, 150, Phase.shrink, of=MAP_PROGRAMS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_ten_thousand_programs_of_maps_end_as_a_serial_run_would(play: Run) -> None:
+    """The same for long, and not the same ones each time."""
+    fuzz(play, 10_000, Phase.shrink, chance=True, of=MAP_PROGRAMS)
 
 
 @pytest.mark.soak

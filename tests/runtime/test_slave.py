@@ -16,7 +16,7 @@ from mpitasks.ids import MASTER, CallId, Rank
 from mpitasks.runtime.messages import STOP, WINDOW
 from mpitasks.runtime.slave import MOST_UNSENT, TICK, Slave
 from mpitasks.transport import wire
-from tests.runtime.world import Never, World, do, echo, inside
+from tests.runtime.world import Never, World, do, echo, inside, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def test_outcomes_wait_for_the_end_of_the_window(new_world: NewWorld) -> None:
     """Short calls are answered together, at most 128 at a time."""
     world = new_world(1)
     echo.delay()
-    echo.map(range(MOST_UNSENT + 10), chunksize=MOST_UNSENT + 10)
+    one_by_one(echo, range(MOST_UNSENT + 10), chunksize=MOST_UNSENT + 10)
     world.finish()
     assert reports(world) == [1, MOST_UNSENT, 10]
 
@@ -139,7 +139,8 @@ def test_outcomes_do_not_wait_long(new_world: NewWorld, clock: Clock) -> None:
 
     inside.extend([take_long] * 4)
     do.delay()
-    do.starmap([()] * 3, chunksize=3)
+    for _ in range(3):
+        do._in_chunks(3).delay()
     world.finish()
     assert reports(world) == [1, 1, 1, 1]
 
@@ -165,7 +166,7 @@ def test_nothing_stays_unsent(new_world: NewWorld) -> None:
     """What the listener gave back leaves the main thread without a next call: then it reports what it has."""
     world = new_world(1)
     echo.delay()
-    echo.map(range(3), chunksize=3)
+    one_by_one(echo, range(3), chunksize=3)
     world.turn()
     slave = world.slaves[1]
     assert slave.receive()

@@ -227,7 +227,7 @@ class Verdict:
                 permitted.add(failure)
             else:
                 permitted = (permitted - self._good(made)) | {failure}
-        elif call.fails and self.has_raised:
+        elif call.fails and (self.has_raised or made.asked):  # it does not run again
             permitted.add(failure)
         return permitted
 

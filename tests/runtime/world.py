@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mpitasks import farm, task
+from mpitasks import Futures, farm, task
 from mpitasks.runtime import messages
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
-from mpitasks.runtime.slave import Slave
+from mpitasks.runtime.slave import A_CALL, Slave
 from mpitasks.transport import wire
 from mpitasks.transport.local import LocalTransport, local_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from mpitasks import Task
     from mpitasks.ids import Rank
     from mpitasks.transport.wire import Packet
 
+T = TypeVar("T")
 KINDS = "WINDOW BACK STOP DRAIN LEAVE REPORT BYE HEARD STACKS LIMIT STUCK STAY"
-OF_CALLS_OF_CALLS = "ABOVE ANSWER WITHDRAWN DEADLOCK KEEP SUBMIT WITHDRAW WAITS GOES_ON STILL JOINS"
+OF_CALLS_OF_CALLS = "ABOVE ANSWER WITHDRAWN DEADLOCK KEEP SUBMIT WITHDRAW WAITS GOES_ON STILL JOINS MANY"
 OF_BROADCASTS = "SHIP ATTACH PASS_ON FREE GONE HAS LACKS"
 NAMES = {getattr(messages, name): name for name in f"{KINDS} {OF_CALLS_OF_CALLS} {OF_BROADCASTS}".split()}
 
@@ -95,7 +97,18 @@ class World:
 
     def windows(self) -> list[tuple[int, list[int]]]:
         """To whom which calls went, by id."""
-        return [(to, [call[0] for call in calls]) for _, to, _, _, _, calls in self.messages("WINDOW")]
+        return [(to, [one for call in calls for one in _ids(call)]) for _, to, _, _, _, calls in self.messages("WINDOW")]
+
+
+def _ids(call: tuple[Any, ...]) -> list[int]:
+    """Of a call that was sent, or of many as one."""
+    return [call[0] + place for place in range(1 if len(call) == A_CALL else len(call[5]))]
+
+
+def one_by_one(of: Task[..., T], items: Iterable[Any], *, chunksize: int) -> Futures[T]:
+    """As `of.map`, where each call is submitted by itself, and so is sent as one."""
+    chunked = of._in_chunks(chunksize)
+    return Futures([chunked.delay(item) for item in items])
 
 
 @task
