@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpitasks.core.scheduler import Scheduler
+from mpitasks.core.windows import Windows
 from mpitasks.simulator import simulate
 from mpitasks.simulator.builtin import scale
 from mpitasks.simulator.farm import Farm
@@ -44,7 +44,7 @@ def test_a_slave_that_goes_on_is_given_what_an_idle_one_would_be(slaves: int, mo
     """The short way and the long one lead to the same schedule, to the last call."""
     workload = scale(2_000, queues=6, resources=30)
     short = simulate(workload, slaves, record=True).spans
-    monkeypatch.setattr(Scheduler, "_its_next", lambda *_: None)
+    monkeypatch.setattr(Windows, "_its_next", lambda *_: None)
     assert simulate(workload, slaves, record=True).spans == short
 
 
