@@ -15,7 +15,6 @@ from .tally import PLAIN_CALL, STICKY, Decision
 from .turns import Turns
 from .waiting import Waiting
 
-
 GAPS_COVERED, MOST_WORTH = 4.0, 0.2
 """Gaps between two decisions that a window covers, since it is refilled at its half and they vary; seconds that it may last."""
 
