@@ -21,6 +21,9 @@ from .nesting import Waits
 from .orders import TakeBack
 from .slaves import Slave
 
+NEWEST = 0.2
+"""Part of the latest call in the mean of a queue: it follows a sweep whose cells grow, and rides over one outlier."""
+
 
 class Busy:
     """Busy slaves, from their first call until they are idle."""
@@ -161,16 +164,17 @@ class Busy:
 
     def learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""
-        begun: list[float] = []
-        used = 0.0
-        for each in seconds:
-            if each is not None:
-                begun.append(each)
-                used += each  # not by `sum`, which rounds otherwise in later versions of Python
+        mean, begun, used = queue.mean, 0, 0.0
         is_first = (slave.taking or slave.first is not None) and slave.resource is not PLAIN
-        queue.learn([each for each in begun if not self._learn_price(slave, queue, each)] if is_first else begun)
+        for each in seconds:  # once a call: no method, and no list
+            if each is not None:
+                begun += 1
+                used += each
+                if not is_first or not self._learn_price(slave, queue, each):
+                    mean = each if mean is None else mean + NEWEST * (each - mean)
+        queue.mean = mean
         queue.served += used / queue.weight
-        self._tally.ended(queue.name, slave.rank, len(seconds), len(begun), used)
+        self._tally.ended(queue.name, slave.rank, len(seconds), begun, used)
         if begun:
             slave.before = None
 
