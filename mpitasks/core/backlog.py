@@ -378,18 +378,6 @@ class Queue:
             if level.count:
                 yield level
 
-    def learn(self, seconds: Iterable[float]) -> None:
-        """Take in how long calls took."""
-        mean = self.mean
-        for each in seconds:
-            # A fifth a call: fast enough to follow a sweep whose cells grow, slow enough to ride over one outlier.
-            mean = each if mean is None else mean + 0.2 * (each - mean)
-        self.mean = mean
-
-    def learn_mean(self, seconds: float, calls: int) -> None:
-        """The same, of so many calls at once, by what they took in the mean."""
-        self.mean = seconds if self.mean is None else self.mean + (1 - 0.8**calls) * (seconds - self.mean)
-
 
 Entry = tuple[int, float, float, int, int, Queue]
 """Of the ranking: priority downwards, share, service so far, age or 0, number of the queue."""

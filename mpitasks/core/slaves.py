@@ -118,6 +118,11 @@ class Slave:
         if self.window.pop(call_id, None) is None and self.waits is not None:
             del self.waits.astray[call_id]
 
+    def settle_waits(self) -> None:
+        """Where nothing waits any more, it is as every other."""
+        if self.waits is not None and not self.waits.frames and not self.waits.astray:
+            self.waits = None
+
     def submits(self, call: Call) -> None:
         """A call of it submits another."""
         self.submitted.append(call)

@@ -98,7 +98,7 @@ class Farm(RuleBasedStateMachine):
             for queue, most, weight in list(zip(QUEUES, limits, weights, strict=True))[::step]:
                 world.queue(queue, max_slaves=most, weight=weight)
         # In one of both, a slave that ended is always idle first: who goes on at once is given what it would have got so.
-        self.mirror.scheduler._its_next = lambda slave, queue: None
+        self.mirror.scheduler._windows._its_next = lambda slave, queue: None
         self.book = Book(self.world, dict(zip(QUEUES, limits, strict=True)), dict(zip(QUEUES, weights, strict=True)))
         self.settled = True
 
@@ -118,7 +118,7 @@ class Farm(RuleBasedStateMachine):
         """Carry out what both say, which is the same, after holding it against the promises."""
         if self.world.withheld():
             for world in (self.world, self.mirror):
-                world.scheduler._try_suspects()  # as `decide` begins: the book sees what waits, and not why
+                world.scheduler._trials.try_suspects()  # as `decide` begins: the book sees what waits, and not why
             self.book.happened(came_back=True)
         self.book.begin()
         orders, mirrored = self.world.obey(), self.mirror.obey()

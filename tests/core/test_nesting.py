@@ -145,7 +145,7 @@ def test_what_came_behind_a_waiting_call_runs_elsewhere() -> None:
     """The slave gives it back as it begins to wait."""
     farm = Farm(1, a=None)
     first, second = farm.submit("a"), farm.submit("a")
-    farm.scheduler._queues["a"].learn([0.0001])
+    farm.scheduler._queues["a"].mean = 0.0001
     assert farm.decide() == {1: ([1, 2], 0)}
     child = farm.submit("a", first)
     farm.wait(first, back=(second,))
@@ -301,7 +301,7 @@ def test_a_slave_that_is_lost_while_calls_come_back_from_it_is_gone() -> None:
 
 def in_one_window(farm: Farm, name: str) -> None:
     """Calls of that task, whose limit is one slave, travel together."""
-    farm.scheduler._queues[name].learn([0.0001])
+    farm.scheduler._queues[name].mean = 0.0001
 
 
 def test_the_last_slave_tries_suspects_on_top_of_what_waits_for_them() -> None:

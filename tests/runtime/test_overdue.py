@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -131,19 +132,21 @@ def test_dependents_end_with_it(stuck: Stuck) -> None:
 
 def test_the_slave_gets_nothing_until_the_call_ends(stuck: Stuck) -> None:
     """Others run what waits; what the call returns after all is nobody's; then the slave works as before."""
-    world, others = stuck.world, []
+    world, others, ranks = stuck.world, [], []
 
     def work() -> str:
         stuck.outlast()
-        others.extend(echo.map(range(5)))
-        world.turn(1)
-        assert [future.rank for future in others] == [1] * 5
+        others.extend(Context().run(lambda: [echo.delay(number) for number in range(5)]))  # as main does
+        for _ in others:
+            world.turn(1)
+        ranks.extend(future.rank for future in others)
         return "too late"
 
     inside.append(work)
     future = limited.delay()
     world.turn(2)
     world.turn()
+    assert ranks == [1] * 5
     assert isinstance(future.exception(), TaskTimeout)
     after = [echo.delay(number) for number in range(2)]
     world.finish()

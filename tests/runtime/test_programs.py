@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from mpitasks import registry
 from mpitasks.core.calls import SENT
+from mpitasks.core.holding import Holding
 from mpitasks.core.nesting import Nest as Place
 from mpitasks.core.nesting import Proof
 from mpitasks.core.scheduler import Scheduler
@@ -186,8 +187,8 @@ def one_retry_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def any_number_of_holders(monkeypatch: pytest.MonkeyPatch) -> None:
     """`max_holders` is forgotten."""
-    monkeypatch.setattr(Scheduler, "_is_exhausted", lambda *_: False)
-    monkeypatch.setattr(Scheduler, "_room", lambda *_: 99)
+    monkeypatch.setattr(Holding, "is_exhausted", lambda *_: False)
+    monkeypatch.setattr(Holding, "room", lambda *_: 99)
 
 
 def keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
