@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import control, ending, profiles, walltime
 from .control import CONTROL, NoAnswer
-from .errors import StartError
+from .errors import HostLost, StartError
 from .isolation import aside
 from .journal import choice
 
@@ -65,6 +65,8 @@ _BEGINS_WITHIN = 60.0
 has begun run(), SIGUSR1 would kill it."""
 _ABORTS_WITHIN = 3.0
 """Seconds for mpiexec to end when rank 0 has aborted the job. It needs a tenth of one, but waits for ever for a lost host."""
+HOST_BACK_WITHIN = 3.0
+"""Seconds before a run begins again that has lost a host: at once, that host is not there yet, and a restart is lost."""
 
 
 class Library(NamedTuple):
@@ -173,6 +175,17 @@ def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
                 return code
             restarts -= 1
             print(f"mpitasks: {again}; it begins again, restarts left: {restarts}", file=sys.stderr)
+            if HostLost.__name__ in again and not _has_waited(HOST_BACK_WITHIN):
+                return 128 + signal.SIGINT
+
+
+def _has_waited(seconds: float) -> bool:
+    """Let some time pass; False: Ctrl-C came."""
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def command(arguments: Sequence[str], ranks: int) -> tuple[list[str], dict[str, str]]:
