@@ -32,7 +32,7 @@ from ..many import Wait
 from ..options import Plan
 from ..retries import Failure
 from ..transport import wire
-from .calls import FarmCall
+from .calls import FarmCall, ours
 from .messages import EACH_PICKLED, ONE_ARGUMENT, STOP, OutcomesOfMany, SentMany
 
 
@@ -262,14 +262,14 @@ class Batch:
         return in_time and all(others)
 
     def give_up_all(self) -> bool:
-        """Cancel those that have no future of their own, and tell those to stop that were sent; True if none was."""
-        before, self.is_unwanted = self.left, True
+        """Cancel those that have no future of their own, and tell those to stop that were sent; True if all were cancelled."""
+        self.is_unwanted = True
         for part in list(self.there):
             if self._parts.scheduler.cancelled(part):
                 self._parts.endings.cancelled(part)
             elif part.rank is not None:
                 self._parts.send(part.rank, (STOP, part.id, part.items))
-        return not self.there and before == self.count
+        return not self.there and not any(ended.values or ended.error is not None for ended in self._ended)
 
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
@@ -293,14 +293,13 @@ class Batch:
             future = self._futures[place] = ItemFuture(self._parts.farm, self, place)
             future._retrieved = self.is_forgiven
             call = self._new_call(place, payload, future)
-            call.own().is_unwanted = self.is_unwanted
         call.payload, call.size, call.attempt = payload, self.each, 0
         call.future._state = PENDING
         return call
 
     def _new_call(self, place: int, payload: wire.Payload, future: ItemFuture) -> FarmCall:
         call = future._call = FarmCall(CallId(self.first + place), self.plan, PLAIN, payload, future)
-        call.own()  # the batch has to know how it ends, and not its future alone
+        call.own().is_unwanted = self.is_unwanted  # its own: the batch has to know how it ends, and not its future alone
         return call
 
     def inside(self, first: CallId, width: int) -> list[FarmCall]:
@@ -312,8 +311,8 @@ class Batch:
 
     # ---------------------------------------------------------------- for the master
 
-    def send(self, part: Items, rank: Rank) -> tuple[SentMany, list[CallId]]:
-        """What leaves; and which of it nobody wants any more."""
+    def send(self, part: Items, rank: Rank) -> tuple[SentMany, list[tuple[int, ...]]]:
+        """What leaves; and which of it nobody wants any more: ids, or the first and how many."""
         start = part.id - self.first
         part.rank = rank
         calls = self.inside(part.id, part.items)
@@ -321,7 +320,9 @@ class Batch:
             future = call.future
             future._state, future.rank, future.attempts = RUNNING, rank, part.attempt
         name, items = self.plan.name, self.items[start : start + part.items]
-        unwanted = [call.id for call in calls if call.rare.is_unwanted]
+        unwanted: list[tuple[int, ...]] = [(call.id,) for call in calls if call.rare.is_unwanted]
+        if self.is_unwanted:  # these have come back
+            unwanted = [(part.id, part.items)]
         return (part.id, name, name, part.attempt, None, items, (), None, None, self.shape), unwanted
 
     def give_up(self, call_id: CallId) -> bool | None:
@@ -343,6 +344,8 @@ class Batch:
         """That one runs on, as a call of its own."""
         future = self._futures[call_id - self.first]
         future._state, future.rank, future.attempts = RUNNING, rank, attempt
+        if call_id in self.early and future._call is not None:
+            ours(future._call).own().is_early = True
 
     def end(self, part: Items, outcomes: OutcomesOfMany, now: float) -> None:
         """These were sent, and the first of them have ended."""
@@ -354,7 +357,7 @@ class Batch:
             some = {at - begin: payload for at, payload in encoded.items() if begin <= at < place} if encoded else {}
             self._ended_together(_Ended(start + begin, place - begin, list(values[begin:place]), some, part.rank))
             begin = place + 1
-        early = sum(first <= call_id < first + done for call_id in self.early) if self.early else 0
+        early = sum(first <= one < first + done and one - first not in failures for one in self.early) if self.early else 0
         self._parts.endings.left -= self._parts.endings.draining and done - len(failures) - early
         for place in singly:
             failure, payload = failures.get(place) or (None, encoded.get(place) or wire.encode(values[place]))

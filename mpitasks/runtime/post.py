@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ..core.calls import Provided
 from ..core.scheduler import Order, Send
-from ..ids import CallId, Rank
+from ..ids import Rank
 from ..transport import wire
 from ..transport.base import Transport
 from .calls import FarmCall
@@ -51,7 +51,7 @@ class Post:
 
     def _send_window(self, order: Send) -> None:
         calls: list[SentCall | SentMany] = []
-        unwanted: list[CallId] = []
+        unwanted: list[tuple[int, ...]] = []
         numbers: set[int] = set()
         rank, isolates = order.rank, self.isolates
         needed = order.calls[0].resource  # the same for all
@@ -71,7 +71,7 @@ class Post:
             if rare.setup is not None:
                 numbers.add(rare.setup)
             if rare.is_unwanted:  # it has come back, or its slave has died
-                unwanted.append(call.id)
+                unwanted.append((call.id,))
             values = [wire.sendable(value) for value in rare.values if value is not None] if rare.values else ()
             if values:
                 self.shipping.provide(rank, values)
@@ -83,5 +83,5 @@ class Post:
         functions, dropped = self._functions.to_send(rank, numbers) if numbers else ({}, [])
         kind = (ABOVE, order.above) if order.above else (WINDOW,)
         self.send(rank, (*kind, functions, dropped, calls))
-        for call_id in unwanted:
-            self.send(rank, (STOP, call_id))
+        for some in unwanted:
+            self.send(rank, (STOP, *some))

@@ -328,6 +328,49 @@ def test_all_are_cancelled(new_world: NewWorld) -> None:
     assert (sent.results(), sum(ran.values())) == ([0, 1, 2, True, 4], 5)
 
 
+def test_all_are_cancelled_though_some_were_before(new_world: NewWorld) -> None:
+    """As of any other futures: one by one, together, and again."""
+    world = new_world(1)
+    blocker = echo.delay()
+    many = count.map(range(9))
+    assert (many[4].cancel(), many.cancel(), many.cancel()) == (True, True, True)
+    world.finish()
+    assert (blocker.done(), set(ran), many.cancel()) == (True, set(), True)
+
+
+def test_not_all_are_cancelled_where_some_have_returned(new_world: NewWorld) -> None:
+    """They have ended, but not so."""
+    world = new_world(1)
+    many = count.map(range(4), chunksize=4)
+    world.finish()
+    assert many.cancel() is False
+
+
+def test_what_comes_back_is_told_to_stop_again(new_world: NewWorld) -> None:
+    """Wherever it is sent then, with a future of its own or without."""
+    world = new_world(2)
+
+    def asks() -> bool:
+        while world.slaves[2].receive():
+            pass
+        return current().should_stop()
+
+    def long() -> None:
+        listen(world)
+        for _ in range(2):
+            world.master.step()
+            world.slaves[2].run_all()
+
+    blocker = echo.delay()
+    meanwhile.update({0: long, 1: asks, 2: asks, 3: asks})
+    many = count.map(range(4), chunksize=4)
+    assert many.cancel() is False
+    asked_for = many[2]
+    world.slaves[1].run_all()
+    world.finish()
+    assert (blocker.done(), many.results(), asked_for.rank) == (True, [None, True, True, True], 2)
+
+
 def test_abandoned_items_are_cancelled(new_world: NewWorld) -> None:
     """What was not sent, and what comes back."""
     world = new_world(1)
@@ -474,6 +517,31 @@ def test_drain_gives_back_what_has_not_begun(new_world: NewWorld) -> None:
     assert world.master.left == 8  # the one that knew is counted as left
     world.master.abandon(0.0)
     assert many[5].cancelled()
+
+
+@pytest.mark.parametrize(("fails", "splits", "left"), [(True, False, 6), (False, False, 6), (False, True, 8), (True, True, 8)])
+def test_one_that_stops_early_is_counted_once(new_world: NewWorld, *, fails: bool, splits: bool, left: int) -> None:
+    """As left: whether it fails or returns, and whether the others go back before it does."""
+    world = new_world(1)
+
+    def early() -> bool:
+        world.slaves[1].receive()  # the word that it should stop
+        is_stopped = current().should_stop()
+        if splits:
+            world.slaves[1].receive()  # that the run is drained
+        if fails:
+            raise KeyError
+        return is_stopped
+
+    meanwhile[1] = early
+    many = count.map(range(9), chunksize=4)
+    assert many[1].cancel() is False
+    world.master.interrupts.drain("SIGUSR1")
+    world.master.turn()
+    world.slaves[1].run_all()
+    world.master.turn()
+    assert fails or many[1].result()
+    assert (many[1].done(), isinstance(many[1].exception(), KeyError), world.master.left) == (True, fails, left)
 
 
 # ---------------------------------------------------------------- among others
