@@ -42,6 +42,10 @@ SLAVE = "mpitasks-slave-"
 """How the name of a thread begins that is a slave."""
 QUIET = 0.02
 """Seconds without another line, after which a dump is complete."""
+LONGEST_QUIET = 0.3
+"""The same where the last line is not one with which stacks end: a busy machine may stop a process between two lines."""
+LONGEST_LINE = 600
+"""Bytes; faulthandler cuts names at 500."""
 
 _PACKAGE = os.fspath(Path(__file__).parent.parent) + os.sep
 _STDLIB = os.fspath(Path(threading.__file__).parent) + os.sep
@@ -223,7 +227,13 @@ def await_quiet(descriptor: int, size: int, deadline: float) -> None:
     while time.monotonic() < min(deadline, quiet_at):
         time.sleep(1e-3)
         if size != (now := os.fstat(descriptor).st_size):
-            size, quiet_at = now, time.monotonic() + QUIET
+            size, quiet_at = now, time.monotonic() + (QUIET if _is_whole(descriptor, now) else LONGEST_QUIET)
+
+
+def _is_whole(descriptor: int, size: int) -> bool:
+    """Whether what a process has written seems to be all: line by line, and the outermost frame of its main thread last."""
+    last = os.pread(descriptor, LONGEST_LINE, max(0, size - LONGEST_LINE)).rpartition(b"File ")[2]
+    return last.rstrip().endswith((b"in <module>", b"in _run_module_as_main", b"...")) and last.endswith(b"\n")
 
 
 def readable(text: str) -> str:

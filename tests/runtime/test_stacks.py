@@ -20,6 +20,7 @@ from tests.runtime.world import do
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.runtime.world import World
 
@@ -165,3 +166,28 @@ def test_asyncio_tasks_tell_where_they_wait() -> None:
     assert text.index("in outer", place) < text.index("in inner", place)
     assert "  asyncio task 'Task-" in text
     assert "in main\n    await waiting" in text
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [('  File "a.py", line 3 in inner\n', '  File "a.py", line 9 in <module>\n'), ("Thr", "ead")],
+)
+def test_a_process_that_is_stopped_between_two_lines_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, rest: str
+) -> None:
+    """On a busy machine, a tenth of a second is nothing: what it has written so far does not look like all."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        for at, text in ((0.05, first), (0.15, rest)):
+            if now < at <= now + seconds:
+                file.write(text.encode())
+        now += seconds
+
+    monkeypatch.setattr(stacks.time, "sleep", sleep)
+    monkeypatch.setattr(stacks.time, "monotonic", lambda: now)
+    with (tmp_path / "stacks").open("w+b", buffering=0) as file:
+        stacks.await_quiet(file.fileno(), 0, 1.0)
+        assert os.fstat(file.fileno()).st_size == len(first + rest)
+    assert now < 0.5
