@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.hosts import Hosts, why_not
+from tests.faults.hosts import Hosts
 from tests.mpi.test_broadcast import APP
 
 if TYPE_CHECKING:
@@ -87,17 +87,6 @@ def test_those_die_that_should_pass_it_on(mpiexec: Mpiexec) -> None:
     ended = survive(mpiexec, 11, "before it passes on")
     assert (ended.returncode, ended.stdout) == (0, "all are right\n"), ended.stderr
     assert "signal 9" in ended.stderr
-
-
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Hosts]:
-    """Two of them."""
-    reason = why_not()
-    if reason:
-        pytest.skip(f"no hosts can be made here: {reason}")
-    made = Hosts(tmp_path)
-    yield made
-    made.close()
 
 
 def test_between_hosts_it_travels_once(mpiexec: Mpiexec, hosts: Hosts, tmp_path: Path) -> None:

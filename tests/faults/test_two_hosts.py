@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.hosts import NAMES, Hosts, why_not
+from tests.faults.hosts import NAMES, Hosts
 from tests.mpi.processes import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.mpi.app import App
@@ -92,17 +91,6 @@ def main(what):
 if __name__ == "__main__":
     mpitasks.run(main, sys.argv[1])
 """
-
-
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Hosts]:
-    """Two of them."""
-    reason = why_not()
-    if reason:
-        pytest.skip(f"no hosts can be made here: {reason}")
-    made = Hosts(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
