@@ -239,7 +239,7 @@ def timed_out(limit: Limit, fate: str, stack: str) -> TaskTimeout:
     return TaskTimeout(text, limit.seconds, stack)
 
 
-def ended_for(limit: Limit, stack: str) -> TaskTimeout:
+def ended_with_its_waiter(limit: Limit, stack: str) -> TaskTimeout:
     """The error of what ran for a call whose time was up."""
     return timed_out(limit, "was ended, and with it what ran for it,", stack)
 

@@ -22,7 +22,7 @@ from ..ids import Rank
 from ..transport.failures import decode_failure, encode_failure
 from ..transport.wire import Payload
 from . import stacks
-from .alarm import PATIENCE, TIMED_OUT, Limit, ended_for, timed_out
+from .alarm import PATIENCE, TIMED_OUT, Limit, ended_with_its_waiter, timed_out
 from .messages import Outcome
 
 SILENCE = PATIENCE + 1.0
@@ -117,7 +117,7 @@ def ended_elsewhere(limit: Limit, payload: Payload) -> Payload:
     """How an isolated call ends that outlasted the time of a call that waited for it, and failed like this in its process."""
     error = decode_failure(payload)
     stack = error.stack if isinstance(error, TaskTimeout) else ""
-    told = ended_for(limit, stack)
+    told = ended_with_its_waiter(limit, stack)
     told.__cause__ = RemoteTraceback(stack)
     return encode_failure(told, *getattr(error, "__notes__", [""])[:1])
 

@@ -26,7 +26,7 @@ from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import stacks
-from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_for, timed_out
+from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_with_its_waiter, timed_out
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
 from .nested import NestedFarm
@@ -245,7 +245,7 @@ class Runner:
             return TIMED_OUT, encode_failure(error.with_traceback(None), note)
         below = self.alarm.ended_for()
         if below is not None:
-            ended = ended_for(below.limit, below.stack or "")
+            ended = ended_with_its_waiter(below.limit, below.stack or "")
             ended.__cause__ = _without_our_frames(error)
             return ENDED_FOR_ANOTHER, encode_failure(ended, note)
         if not isinstance(error, RetryAsked):
