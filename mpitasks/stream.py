@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .futures import Future, Watcher
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 CALLS_A_SLAVE = 128
 """Drawn by default: enough that windows of short calls stay full, few enough that inputs of a megabyte fit."""
+MOST_A_SLAVE = 16_384
+"""Drawn by default where a quarter of them comes and goes within `TURN`, so that a message costs more than what it carries."""
+TURN = 2e-3
 
 
 def stream(calls: Iterator[Future[T]], farm: Farm, *, buffersize: int | None, ordered: bool) -> Iterator[T]:
@@ -50,7 +54,9 @@ def stream_many(calls: Calls, iterable: Iterable[Any], *, tuples: bool, buffersi
     Raises:
         ValueError: `buffersize` is below 1.
     """
-    buffer = _Buffer(calls, iter(iterable), tuples=tuples, size=_size_of(buffersize, calls.farm))
+    least = _size_of(buffersize, calls.farm)
+    most = MOST_A_SLAVE * calls.farm.slaves if buffersize is None else least
+    buffer = _Buffer(calls, iter(iterable), tuples=tuples, least=least, most=most)
     return _many_in_order(buffer) if ordered else _many_as_they_come(buffer)
 
 
@@ -110,28 +116,45 @@ def _as_they_come(calls: Iterator[Future[T]], buffersize: int, farm: Farm) -> It
 
 
 class _Buffer:
-    """What is drawn and not returned."""
+    """What is drawn and not returned: from `least` calls to `most`, as fast as they come and go."""
 
-    def __init__(self, calls: Calls, iterator: Iterator[Any], *, tuples: bool, size: int) -> None:
+    def __init__(self, calls: Calls, iterator: Iterator[Any], *, tuples: bool, least: int, most: int) -> None:
         self.farm = calls.farm
         self.left: dict[Batch, int] = {}
         """How many values each has that are not returned."""
-        self.step = max(1, size // 4)
-        """Values that are returned before more is drawn: a block that is drawn at once costs little for each."""
         self._calls = calls
         self._source = Source(iterator, calls.first)
         self._tuples = tuples
-        self._room = size
+        self._least, self._most = least, most
+        self._size = self._room = least
+        self._drawn_at = -TURN
+
+    @property
+    def step(self) -> int:
+        """Values that are returned before more is drawn: a block that is drawn at once costs little for each."""
+        return max(1, self._size // 4)
 
     def draw(self) -> list[Batch]:
         """Fill it. What was submitted."""
         submitted: list[Batch] = []
-        while self._room and (items := self._source.draw(self._room)):
+        before, self._drawn_at = self._drawn_at, perf_counter()
+        if self._drawn_at - before < TURN:
+            self._resize(2 * self._size)
+        began = self._drawn_at
+        while self._room > 0 and (items := self._source.draw(self._room)):
             batch = self._calls.submit(items, tuples=self._tuples)
             self._room -= len(items)
             self.left[batch] = len(items)
             submitted.append(batch)
+            before, began = began, perf_counter()
+            if began - before > TURN:
+                self._resize(self._size // 2)
         return submitted
+
+    def _resize(self, size: int) -> None:
+        size = max(self._least, min(size, self._most))
+        self._room += size - self._size
+        self._size = size
 
     def take(self, batch: Batch, place: int, most: int) -> list[Any]:
         """The values of calls that have ended, from that place on; some of them, at most so many.

@@ -134,6 +134,43 @@ def test_imap_has_a_buffer_by_default(farm: Run, ordered: bool) -> None:
     assert farm(main) in (256, 128)  # inline, there is one slave
 
 
+@ORDERS
+@pytest.mark.parametrize(("turn", "ahead"), [(0.0, range(2_000, 32_769)), (1.0, range(1, 257))])
+def test_imap_draws_more_by_default_while_values_come_fast(
+    threads: Run, monkeypatch: pytest.MonkeyPatch, ordered: bool, turn: float, ahead: range
+) -> None:
+    """A message costs more than the short calls that it carries; slow ones had better not wait as arguments."""
+    clock = itertools.count()
+    monkeypatch.setattr("mpitasks.stream.perf_counter", lambda: turn * next(clock))
+
+    def main() -> int:
+        items = Counted()
+        values = itertools.islice(echo.imap(items, ordered=ordered), 3_000)
+        return max(items.drawn - taken for taken, _ in enumerate(values))
+
+    assert threads(main) in ahead
+
+
+@ORDERS
+def test_imap_draws_less_again_where_items_come_slowly(threads: Run, monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
+    """Large items may come after small ones: they must not fill the memory."""
+    slow = [0.0]
+    clock = itertools.count()
+    monkeypatch.setattr("mpitasks.stream.perf_counter", lambda: slow[0] * next(clock))
+
+    def main() -> int:
+        items = Counted()
+        values = echo.imap(items, ordered=ordered)
+        for taken, _ in enumerate(values):
+            if taken == 3_000:
+                slow[0] = 1.0
+            if taken == 20_000:
+                return items.drawn - taken
+        raise AssertionError
+
+    assert threads(main) <= 512
+
+
 @pytest.mark.parametrize("buffersize", [0, -3, 1.5, "a"])
 def test_a_senseless_buffersize_is_refused(farm: Run, buffersize: Any) -> None:
     """At once, not when the first value is asked for."""
