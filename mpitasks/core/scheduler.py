@@ -90,6 +90,10 @@ class Scheduler:
         """So many seconds pass between two decisions just now: windows last for longer, or slaves would idle meanwhile."""
         self._windows.cover(gap)
 
+    def keep_apart(self, seconds: float) -> None:
+        """From now on, no slave has two calls of so many seconds in its hands, which would both have to run again."""
+        self._windows.keep_apart(seconds)
+
     def slave_joined(self, rank: Rank) -> None:
         """A slave is ready, and holds nothing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from .backlog import Backlog, Queue
@@ -31,6 +32,8 @@ class Windows:
         self._rules = board.rules
         self._worth = self._rules.worth
         """Seconds of work in a window, now."""
+        self._apart = math.inf
+        """Seconds from which on a call shares its window with no other."""
         self._slaves = board.slaves
         self._idle = board.idle
         self._deep = busy.deep
@@ -47,6 +50,10 @@ class Windows:
         """So many seconds pass between two decisions just now."""
         self._worth = max(self._rules.worth, min(GAPS_COVERED * gap, MOST_WORTH))
 
+    def keep_apart(self, seconds: float) -> None:
+        """Calls that take so long get a window for each of them, whatever the gaps."""
+        self._apart = seconds
+
     def window_size(self, queue: Queue, backlog: Backlog) -> int:
         """How many calls a slave should have at a time."""
         head = backlog.head()
@@ -56,7 +63,7 @@ class Windows:
 
     def _usual_size(self, queue: Queue, most: int | None = None) -> int:
         """The same, where the user has no wish."""
-        if queue.mean is None or queue.mean >= self._worth:
+        if queue.mean is None or queue.mean >= self._worth or queue.mean >= self._apart:
             return 1
         return max(1, min(most or self._rules.most_calls, int(self._worth / max(queue.mean, 1e-7))))
 

@@ -58,6 +58,8 @@ from .shipping import Shipping
 from .stacks import Place
 from .submissions import Submissions
 
+KEPT_APART = 0.02
+"""Seconds from which on calls are worth to be in the journal before the slave has the next one."""
 SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
 """Calls submitted in a row, for each rank and at most, after which the submitting thread looks for outcomes itself.
 
@@ -278,6 +280,7 @@ class Master:
         journal = self._recall.keep_journal(path)
         with self._lock:
             self._children.keep(self._post.present)
+            self._scheduler.keep_apart(KEPT_APART)
         return journal.count
 
     @property

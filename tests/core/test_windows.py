@@ -59,6 +59,27 @@ def test_a_window_covers_the_gap_between_two_decisions(world: World) -> None:
     assert world.decide() == {1: "a22 a23 a24 a25 a26"}
 
 
+def test_long_calls_are_kept_apart_however_long_the_gaps(world_of: Callable[..., World]) -> None:
+    """With a journal: what has ended in a slave's hands, and nobody has written down, runs again."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    world.submit("a", n=20)
+    assert world.decide() == {1: "a1"}
+    world.finish(1, seconds=0.03)
+    world.scheduler.seldom_driven(0.05)
+    assert world.decide() == {1: "a2 a3 a4 a5 a6 a7"}
+    world.scheduler.keep_apart(0.02)
+    world.finish(1, *[1] * 5, seconds=0.03)
+    assert world.decide() == {1: "a8"}
+
+
+def test_short_calls_share_windows_where_long_ones_are_kept_apart(world: World) -> None:
+    """There are too many of them."""
+    world.scheduler.keep_apart(0.02)
+    world.submit("a", n=20)
+    assert world.decide() == {1: "a2 a3 a4 a5 a6"}
+
+
 def test_the_mean_follows_the_calls(world: World) -> None:
     """When calls get long, windows get short."""
     world.submit("a", n=2)
