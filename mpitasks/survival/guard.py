@@ -162,10 +162,15 @@ class Guard:
             self._kill("killed by its guard: it did not end")
 
     def _kill(self, why: str) -> None:
-        has_ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        if not (self._why or has_ended):  # of one that has, it is no longer true
+        if not (self._why or self._has_ended()):  # of one that has, it is no longer true
             self._why = why
             os.kill(self._pid, signal.SIGKILL)
+
+    def _has_ended(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # `_status` has told so: this word came between
+            return True
 
     # ---------------------------------------------------------------- rank 0
 

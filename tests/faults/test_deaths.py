@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mpitasks.survival import guard
 from tests.mpi import processes
 
 if TYPE_CHECKING:
@@ -554,6 +557,17 @@ def test_slaves_that_die_while_the_run_ends(mpiexec: Mpiexec, after: str) -> Non
         ended = app.wait(timeout=20.0)
     assert ended.stdout == "main\n"
     assert ended.returncode in (0, 137, 255), ended.stderr
+
+
+def test_a_word_that_comes_too_late_does_no_harm() -> None:
+    """Rank 0 has a rank killed that has ended by itself meanwhile, which its guard knows: it must be able to say so."""
+    ours, theirs = socket.socketpair()
+    watching = guard.Guard(os.posix_spawn("/bin/true", ["true"], {}), ours, os.getppid(), 0)
+    with ours, theirs:
+        while watching._status() is None:
+            time.sleep(0.001)
+        watching._take({"kill": "MPI has failed with it"})
+    assert watching._why == ""
 
 
 def test_nothing_is_left(mpiexec: Mpiexec) -> None:
