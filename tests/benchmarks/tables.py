@@ -10,7 +10,7 @@ from statistics import median
 from catalogue import BARE, OURS, PEERS
 from running import SEVERAL, Sample
 
-BEGIN, END = "<!-- peers: written by tests/benchmarks/peers.py -->", "<!-- peers: end -->"
+NAME = "peers: written by tests/benchmarks/peers.py"
 _MEGABYTES = (1, 16, 64)
 
 
@@ -53,18 +53,24 @@ def _plain(text: str) -> str:
 
 
 def write(page: Path, samples: Sequence[Sample], about: str) -> None:
-    """Put the tables in place of those on the page.
+    """Put the tables in place of those on the page."""
+    between(page, NAME, tables(samples, about))
+
+
+def between(page: Path, name: str, text: str) -> None:
+    """Put a text in place of what stands between two comments of that name on a page.
 
     Raises:
-        ValueError: The page has no place for them.
+        ValueError: The page has no place for it.
     """
-    text = page.read_text()
-    if BEGIN not in text or END not in text:
-        msg = f"{page} has no place for the tables; they go between the lines {BEGIN!r} and {END!r}"
+    begin, end = f"<!-- {name} -->", f"<!-- {name.partition(':')[0]}: end -->"
+    there = page.read_text()
+    if begin not in there or end not in there:
+        msg = f"{page} has no place for the tables; they go between the lines {begin!r} and {end!r}"
         raise ValueError(msg)
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{tables(samples, about)}\n\n{END}{after}")
+    before, rest = there.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def tables(samples: Sequence[Sample], about: str) -> str:
@@ -98,7 +104,7 @@ def _calls(results: Results) -> str:
         ]
         for peer in results.peers
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _arrays(results: Results) -> str:
@@ -114,7 +120,7 @@ def _arrays(results: Results) -> str:
         ]
         for peer in results.peers
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _shares(results: Results) -> str:
@@ -130,7 +136,7 @@ def _shares(results: Results) -> str:
         ]
         for peer in results.peers
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _with_unit(cell: str, unit: str) -> str:
@@ -141,7 +147,7 @@ def _name(peer: str) -> str:
     return f"**{peer}**" if peer == OURS.name else f"*{peer}*" if peer == BARE.name else peer
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     """Nothing, if every cell is empty."""
     if not any(cell for row in rows for cell in row[1:]):
         return ""
