@@ -195,7 +195,7 @@ def test_without_a_journal_it_says_that_nothing_is_kept(mpiexec: Mpiexec) -> Non
     assert "calls are left, and nothing is kept, as there is no journal: --journal FILE" in ended.stderr
 
 
-@pytest.mark.parametrize(("ranks", "limit"), [(1, "1s"), (3, "0.5s")])
+@pytest.mark.parametrize(("ranks", "limit"), [(1, "1s"), (3, "0.7s")])
 def test_the_walltime_drains(mpiexec: Mpiexec, tmp_path: Path, ranks: int, limit: str) -> None:
     """With code 75; and `--restarts` goes on, as often as it may."""
     with start(mpiexec, "waits", "--walltime", limit, ranks=ranks) as app:
