@@ -36,11 +36,18 @@ def _never(_: CallId) -> bool:
     return False
 
 
+class Parent:
+    """An attempt of a call that has submitted others."""
+
+    returned = False
+    """Whether it has, in time: else its failure is told, in place of those of its calls for which it could not ask."""
+
+
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
     __slots__ = (
-        *("_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
+        *("_as_parent", "_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
         *("attempt", "rank", "task_name"),
     )
 
@@ -70,6 +77,8 @@ class Context:
         """Those of them that the call was given, and their numbers, by `id`."""
         self._counts: dict[bytes, int] | None = None
         """How many calls it has submitted of each that are equal, where they are told from each other."""
+        self._as_parent: Parent | None = None
+        """What the calls know of it that it has submitted; None: there are none."""
         self._resources: dict[str, Any] = {}
         """What the providers yielded that this call needs, by name."""
 

@@ -402,7 +402,7 @@ def _let_go(master: Master, error: BaseException | None, how: _Ending) -> None:
     """Let the slaves leave, and sum up."""
     stuck, overdue = master.busy_ranks(), master.left_in_calls()
     left = master.close(GOODBYE)
-    _note_end(master, error, _summarize(error), "slaves did not leave" if stuck or left else "")
+    _note_end(master, error, _summarize(master, error), "slaves did not leave" if stuck or left else "")
     if stuck or left:
         how.give_up(error, stuck or dict.fromkeys(left, "?"))
     if overdue:
@@ -489,12 +489,12 @@ def _balance(master: Master) -> str:
     return f"{left}, {kept} outcome{'s are' if kept != 1 else ' is'} in the journal: run the same again"
 
 
-def _summarize(error: BaseException | None) -> int:
+def _summarize(master: Master, error: BaseException | None) -> int:
     """Log how many failures nobody has asked for, and return it."""
     if isinstance(error, Drained):
         futures.forgive_unretrieved()  # main had no time to ask
         return 0
-    count = futures.report_unretrieved()
+    count = futures.report_unretrieved() + master.unretrieved
     if count:
         code = "; the exit code is 1" if error is None and _gives_code() else ""
         _logger.error("%d failed call%s of this run: nobody asked for the result%s", count, "s"[: count > 1], code)

@@ -313,6 +313,11 @@ class Master:
         return cancelled
 
     @property
+    def unretrieved(self) -> int:
+        """Failures that calls on slaves which have left should have asked for, and did not."""
+        return self._intake.unretrieved
+
+    @property
     def has_lost_slaves(self) -> bool:
         """Whether slaves have died, so that MPI can't be finalized."""
         return bool(self._losses or self._transport.deaths)

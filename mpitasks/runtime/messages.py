@@ -21,7 +21,7 @@
            ──► GONE    rank                      that slave has died: what is on its way there never arrives
     slave  ──► REPORT  outcomes, given back, log records, resources
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
-           ──► BYE                               nothing will come any more
+           ──► BYE     failures                  nothing will come any more; how many failures its calls did not ask for
            ──► STACKS  text                      the stacks of its threads
            ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: what was told last has ended
            ──► STUCK   attempt, outcome          the call goes on and can't be interrupted; its future ends like this

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, NotRunning, resource, task
+from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, Futures, NotRunning, resource, task
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -447,6 +447,80 @@ def test_a_failure_that_nobody_asks_for_is_logged(inside: Callable[..., Any], ca
     with caplog.at_level(logging.ERROR):
         inside(body)
     assert "failed, and nobody asked for its result" in caplog.text
+
+
+SUM = "failed call{} of this run: nobody asked for the result"
+kept: list[Any] = []
+
+
+def forget() -> None:
+    """Submit calls that fail, and ask for none: one is dropped, one is kept, one can't run."""
+    fail.delay()
+    failed = fail.delay()
+    kept.extend([fail.delay(), add.delay(failed.arg())])
+    mpitasks.wait(kept)
+
+
+def raise_after() -> None:
+    """The same, and fail."""
+    forget()
+    raise OSError("the parent")
+
+
+def raise_first() -> None:
+    """Fail the first time, after a failure that nobody asked for."""
+    if mpitasks.current().attempt == 1:
+        raise_after()
+
+
+def give_back() -> Any:
+    """End as another call does, and forget one."""
+    fail.delay()
+    return add.delay(1)
+
+
+def ask() -> None:
+    """For all."""
+    mpitasks.wait([fail.delay()]).done.pop().exception()
+    Futures(fail.map([0, 0])).outcomes()
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [(forget, 3), (raise_after, 0), (raise_first, 0), (give_back, 1), (ask, 0)],
+)
+def test_failures_that_a_call_did_not_ask_for_count(
+    farm: Run, caplog: pytest.LogCaptureFixture, body: Callable[[], Any], count: int
+) -> None:
+    """As main's do; not those of one that has failed itself: its own failure is told in their place."""
+    calls.append(body)
+    farm(lambda: do.options(retries=int(body is raise_first)).delay(0).exception())
+    kept.clear()
+    calls.clear()
+    sums = [one for one in map(logging.LogRecord.getMessage, caplog.records) if "of this run" in one]
+    assert sums == [f"{count} {SUM.format('s'[: count > 1])}"] * (count > 0)
+
+
+def test_the_failures_of_a_cancelled_call_do_not_count(threads: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Though it returns: nobody wants to know."""
+    gate = tasks.gate()
+
+    def body() -> None:
+        fail.delay()
+        gate.begun.set()
+        while not mpitasks.current().should_stop():
+            gate.opened.wait(0.001)
+
+    def main() -> None:
+        future = do.delay(0)
+        gate.wait_for_a_call()
+        future.cancel()
+        future.exception()
+
+    calls.append(body)
+    threads(main)
+    calls.clear()
+    assert "of this run" not in caplog.text
 
 
 def test_a_wrong_argument_is_named_on_the_line_of_the_call(inside: Callable[..., Any]) -> None:

@@ -161,8 +161,35 @@ def main():
     print(time.perf_counter() - began < 3)
 {START}"""
     ended = mpiexec(ranks, source)
-    assert (ended.returncode, ended.stdout) == (0, "ValueError('the bottom') True 4\nOSError('left')\nTrue\n")
+    assert (ended.returncode, ended.stdout) == (1, "ValueError('the bottom') True 4\nOSError('left')\nTrue\n")
     assert "a call of 'app.fail' failed, and nobody asked for its result" in ended.stderr
+
+
+FORGETS = f"""{TASKS}
+@task
+def forget(how):
+    kept.extend([fail.delay(0), fail.delay(0)])
+    fail.delay(0)
+    mpitasks.wait(kept)
+    if how == "raises":
+        raise OSError(how)
+    return add.delay(1) if how == "gives back" else None
+
+kept = []
+
+def main():
+    print(repr(forget.delay(sys.argv[1]).exception()))
+{START}"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("returns", 1), ("gives back", 1), ("raises", 0)])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_failures_that_a_call_did_not_ask_for_give_code_1(mpiexec: Mpiexec, ranks: int, how: str, code: int) -> None:
+    """As main's do, the run's sum counts them; unless the call failed itself, and main has asked for that."""
+    ended = mpiexec(ranks, FORGETS, how)
+    assert (ended.returncode, ended.stdout) == (code, "OSError('raises')\n" if how == "raises" else "None\n")
+    said = "3 failed calls of this run: nobody asked for the result; the exit code is 1" in ended.stderr
+    assert (said, ended.stderr.count("a call of 'app.fail' failed")) == (bool(code), 3)
 
 
 CROSS = """
