@@ -202,7 +202,7 @@ class Verdict:
     def _by_parent(self, parent: Attempt) -> set[str]:
         """How it may end because of what submitted it."""
         was_given_up = parent.made.call.timeout is not None
-        permitted = {CANCELLED} if was_given_up or not parent.returned else set()
+        permitted = {CANCELLED} if _is_over(parent) else set()
         if was_given_up or self.has_raised:
             permitted.add(FarmBroken.__name__)
         if was_given_up:
@@ -227,9 +227,13 @@ class Verdict:
                 permitted.add(failure)
             else:
                 permitted = (permitted - self._good(made)) | {failure}
-        elif call.fails and (self.has_raised or made.asked):  # it does not run again
+        elif call.fails and self._is_unwanted(made):  # it does not run again
             permitted.add(failure)
         return permitted
+
+    def _is_unwanted(self, made: Made) -> bool:
+        """Whether nobody may have wanted its outcome any more when it failed."""
+        return self.has_raised or made.asked or (made.parent is not None and _is_over(made.parent))
 
     def _by_kids(self, made: Made) -> set[str]:
         """How it may end by what it submits: as it was seen, the last time that it ran."""
@@ -288,8 +292,13 @@ class Verdict:
         if ended in {*UNBEGUN, InitializerFailed.__name__}:
             joins = made.call.nest is not None and made.call.nest.how == "join"
             return 0, most - (not joins) + self.deaths
-        is_usual = not (self.has_raised or self.deaths or made.call.timeout is not None or made.call.nest is not None)
+        is_usual = not (self._is_unwanted(made) or self.deaths or made.call.timeout is not None or made.call.nest is not None)
         return most if is_usual else 1, most + self.deaths
+
+
+def _is_over(attempt: Attempt) -> bool:
+    """Whether it may have ended without a value, so that nobody asks for what it has submitted."""
+    return attempt.made.call.timeout is not None or not attempt.returned
 
 
 def _line_of(parent: Attempt) -> Iterator[Made]:
