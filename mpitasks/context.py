@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
-from math import inf
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import NotRunning
 from .ids import MASTER, CallId, Rank
 from .retries import RetryAsked
+from .seconds import is_seconds
 
 if TYPE_CHECKING:
     from .farm import Farm
@@ -101,8 +100,8 @@ class Context:
             RetryAsked: Else always. No `Exception`, so that what catches all exceptions lets it through.
             ValueError: The delay is no pause.
         """
-        if delay is not None and not _is_pause(delay):
-            msg = f"retry(delay={delay!r}) must be seconds, 0 or more: the pause before the next run"
+        if delay is not None and not is_seconds(delay):
+            msg = f"retry(delay={delay!r}) must be seconds, from 0 to 1e9: the pause before the next run"
             raise ValueError(msg)
         raise RetryAsked(None if delay is None else float(delay))
 
@@ -115,10 +114,6 @@ class LateContext:
 
     def __init__(self, make: Callable[[], Context]) -> None:
         self.make = make
-
-
-def _is_pause(delay: object) -> bool:
-    return isinstance(delay, Real) and 0 <= float(delay) < inf
 
 
 _current: ContextVar[Context | LateContext | None] = ContextVar("mpitasks_current", default=None)

@@ -38,6 +38,7 @@ from .runtime import backoff, logs, stacks
 from .runtime import stall as stalls
 from .runtime.clock import Clock
 from .runtime.memory import collecting_less_often, keep_freed_memory
+from .seconds import is_seconds
 from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
@@ -128,7 +129,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
-    _refuse_to_begin(main, isolate, strikes)
+    _refuse_to_begin(main, isolate, grace=grace, strikes=strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
     asked = _asked(grace, choice.chosen(journal), stalls.stall_of(stall))
     return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
@@ -195,12 +196,15 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
     return "inline"
 
 
-def _refuse_to_begin(main: object, isolate: object, strikes: int) -> None:
+def _refuse_to_begin(main: object, isolate: object, *, grace: object, strikes: object) -> None:
     if aside.is_aside() and not inside_a_call():
         raise aside.RunReached  # a nanny imports the script for what it defines, and has come to run() by that
     check_isolate(isolate, "run()")
-    if strikes < 1:
-        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+    if not is_seconds(grace):
+        msg = f"grace={grace!r} must be seconds, from 0 to 1e9: what running calls get when main fails or has to end"
+        raise ValueError(msg)
+    if not (isinstance(strikes, int) and strikes >= 1):
+        msg = f"strikes={strikes!r} must be a whole number, 1 or more: after so many dead slaves, a call does not run again"
         raise ValueError(msg)
     if not callable(main):
         msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"

@@ -232,7 +232,7 @@ class Children:
         home.seen(seen)
         stuck = self._scheduler.still_waits(rank, wait) if seen == home.answers else None
         if stuck is not None:
-            why = f"{stuck.call.queue!r} waits for calls that can never run: {stuck.why}"
+            why = f"{stuck.call.queue!r} waits for calls that can never run: {stuck.why}; {_way_out(stuck.why)}"
             self._host.send_if_there(stuck.rank, (DEADLOCK, stuck.number, why))
 
     # ---------------------------------------------------------------- how calls end
@@ -312,8 +312,18 @@ def _answer(child: SlavesChild, state: str) -> Answer:
 def _in_vain(call: Call, other: Call) -> wire.Payload:
     """Why a call can't end as another one does."""
     mine, its = (f"call {one.id} of {one.queue!r}" for one in (call, other))
-    why = f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}"
+    why = (
+        f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}; "
+        f"let it give back a value, or the future of a call that does not depend on it"
+    )
     return encode_failure(Deadlock(why), f"task {call.queue!r}, call {call.id}")
+
+
+def _way_out(why: str) -> str:
+    """What to change where a call waits in vain."""
+    if "max_slaves" in why or "max_holders" in why:
+        return "raise that limit, or return the future in place of waiting for it"
+    return "let no call wait for one that waits for it, such as an equal one of a task with memo=True"
 
 
 def _failure_of(future: Future[Any]) -> wire.Payload:

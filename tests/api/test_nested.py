@@ -364,6 +364,19 @@ def looping(n: int) -> str:
     return looping.delay(n).result()
 
 
+@task("nested.giving", memo=True)
+def giving(n: int) -> Any:
+    """Give back itself."""
+    return giving.delay(n)
+
+
+def test_a_deadlock_says_what_to_change(farm: Run) -> None:
+    """A higher limit would help none of these."""
+    waits, gives = farm(lambda: [one.delay(1).exception() for one in (looping, giving)])
+    assert str(waits).endswith("; let no call wait for one that waits for it, such as an equal one of a task with memo=True")
+    assert str(gives).endswith("; let it give back a value, or the future of a call that does not depend on it")
+
+
 def test_callbacks_run_before_the_end(inside: Callable[..., Any]) -> None:
     """Of calls that nobody waits for, too."""
     got: list[int] = []
@@ -817,6 +830,7 @@ def test_a_cycle_of_limits_raises_in_the_youngest(threads: Run, pair: Any) -> No
     younger, older = threads(main)
     assert isinstance(younger, Deadlock)
     assert "its limit max_slaves is reached by slave" in str(younger)
+    assert str(younger).endswith("; raise that limit, or return the future in place of waiting for it")
     assert not isinstance(older, Deadlock)
 
 
