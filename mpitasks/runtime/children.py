@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED
 from typing import Any, Protocol, cast
 
@@ -43,6 +43,8 @@ from .messages import (
     KEEP,
     NEVER_RAN,
     RETURNED,
+    SETTLE,
+    SETTLED,
     STILL,
     SUBMIT,
     WAITS,
@@ -99,6 +101,8 @@ class _Home:
         self.answered: deque[int] = deque()
         self.answers = 0
         """Sent so far."""
+        self.settled = self.asked = 0
+        """Answers whose callbacks have run there, by its own word; how many there were when it was asked last."""
         self.in_vain: set[int] = set()
         """Waits of calls that were given up."""
 
@@ -138,6 +142,8 @@ class Children:
             self._goes_on(rank, home, message[1], message[2], now)
         elif kind == STILL:
             self._still(rank, home, message[1], message[2])
+        elif kind == SETTLED:
+            home.settled = message[1]
         elif kind == JOINS:
             self._joins(rank, home, cast("Joining", message[1:]), now)
 
@@ -153,6 +159,17 @@ class Children:
             self._parents.pop(child.id, None)
         for child in children:
             self._host.withdraw_child(child)
+
+    def have_settled(self, ranks: Iterable[Rank]) -> bool:
+        """Whether no callback is left on these slaves, which may submit more; asks them, where that is not known."""
+        is_settled = True
+        for rank, home in [(rank, self._homes[rank]) for rank in ranks if rank in self._homes]:
+            if home.settled != home.answers:
+                is_settled = False
+                if home.asked != home.answers:
+                    home.asked = home.answers
+                    self._host.send_if_there(rank, (SETTLE,))
+        return is_settled
 
     def settle(self) -> None:
         """End the calls that are to end as others that have ended."""

@@ -53,6 +53,8 @@ from .messages import (
     KEEP,
     NEVER_RAN,
     RETURNED,
+    SETTLE,
+    SETTLED,
     STILL,
     SUBMIT,
     WAITS,
@@ -156,6 +158,8 @@ class NestedFarm:
     """Whether the master wants to know what tells calls from others."""
     _seen = 0
     """Answers that have come."""
+    _settle_until: float | None = None
+    """When to say that callbacks have run, at last; None: nobody has asked."""
 
     def __init__(self, slave: _Slave, slaves: int) -> None:
         self.slaves = slaves
@@ -335,6 +339,8 @@ class NestedFarm:
             self._deadlocks[message[1]] = message[2]
         elif kind == KEEP:
             self._keeps = True
+        elif kind == SETTLE:
+            self._settle_until = perf_counter() + LONGEST_CALLBACKS
 
     def announce(self) -> bool:
         """Tell who waits here, and run callbacks of the call that does, which may take long. Whether there was something.
@@ -346,14 +352,26 @@ class NestedFarm:
         call = current()._call
         return self._tell(lambda child: child._parent == call)
 
+    def settle(self) -> None:
+        """If the master wants to know it: run callbacks, and say so when they have run, or take too long."""
+        if self._settle_until is None:
+            return
+        if not any(one.is_alive() for one in self._tellers):  # else the listener starts another one, where that takes long
+            self.announce_aside()
+        is_left = self._ended or self._discarded or any(one.is_alive() for one in self._tellers)
+        if not is_left or perf_counter() >= self._settle_until:
+            self._settle_until = None
+            self._slave.tell((SETTLED, self._seen))
+
     def announce_aside(self) -> None:
         """The same for the other calls, in a thread in which callbacks may take long and wait; in another one if they do."""
-        self._tellers = [one for one in self._tellers if one.is_alive()]
-        goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
-        if (self._discarded or any(map(self._is_told_aside, self._ended.copy()))) and not goes_on:
-            teller = threading.Thread(target=self._tell_aside, name="mpitasks-callbacks", daemon=True)
-            self._tellers.append(teller)
-            teller.start()
+        with self._slave.wire:  # both threads of the slave come here
+            self._tellers = [one for one in self._tellers if one.is_alive()]
+            goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
+            if (self._discarded or any(map(self._is_told_aside, self._ended.copy()))) and not goes_on:
+                teller = threading.Thread(target=self._tell_aside, name="mpitasks-callbacks", daemon=True)
+                self._tellers.append(teller)
+                teller.start()
 
     def _is_told_aside(self, child: OwnChild) -> bool:
         """Whether the call that submitted it does not wait on top, which then tells itself of it."""

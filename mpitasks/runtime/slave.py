@@ -179,6 +179,7 @@ class Slave:
         if perf_counter() >= self._keeper.due:
             self._keeper.release_idle()
         self._isolation.look()
+        self._nested.settle()
         if self._outbox or self.records or self._held is not self._holds:
             self._report()
         if self._stopped:

@@ -389,6 +389,23 @@ def test_callbacks_run_before_the_end(inside: Callable[..., Any]) -> None:
     assert sorted(got) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_callback_may_submit_when_main_has_returned(farm: Run, waits: bool) -> None:
+    """And so may the callback of that: the run ends after all of them."""
+
+    def further(left: int) -> None:
+        future = tasks.note.delay(left)
+        if left:
+            future.add_done_callback(lambda _: further(left - 1))
+        elif waits:
+            future.result()
+
+    calls.append(lambda: further(5))
+    farm(lambda: do.delay(0) and None)
+    calls.clear()
+    assert tasks.ran == [5, 4, 3, 2, 1, 0]
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_callback_of_another_call_has_a_thread(threads: Run, ended: bool) -> None:
     """Of one that has ended, or waits further down: what it waits for could not run on top of the call that waits here."""
@@ -492,6 +509,11 @@ def give_back() -> Any:
     return add.delay(1)
 
 
+def forget_in_a_callback() -> None:
+    """What that submits belongs to this call, which has returned by then, perhaps."""
+    add.delay(1).add_done_callback(lambda _: (fail.delay(), None)[1])
+
+
 def ask() -> None:
     """For all."""
     mpitasks.wait([fail.delay()]).done.pop().exception()
@@ -500,7 +522,7 @@ def ask() -> None:
 
 @pytest.mark.parametrize(
     ("body", "count"),
-    [(forget, 3), (raise_after, 0), (raise_first, 0), (give_back, 1), (ask, 0)],
+    [(forget, 3), (raise_after, 0), (raise_first, 0), (give_back, 1), (forget_in_a_callback, 1), (ask, 0)],
 )
 def test_failures_that_a_call_did_not_ask_for_count(
     farm: Run, caplog: pytest.LogCaptureFixture, body: Callable[[], Any], count: int

@@ -302,6 +302,32 @@ def main():
     assert (ended.returncode, sorted(ended.stdout.split("\n"))) == (0, sorted(["", *(f"said {n}" for n in range(20))]))
 
 
+def test_so_are_those_of_callbacks(mpiexec: Mpiexec) -> None:
+    """Which may come after the end of main, and of the call that has added them."""
+    source = f"""{TASKS}
+@task
+def say(n):
+    time.sleep(0.01)
+    print("said", n, flush=True)
+    return n
+
+def further(future):
+    if future.result() < 20:
+        say.delay(future.result() + 1).add_done_callback(further)
+
+@task
+def leave():
+    for n in (0, 10):
+        say.delay(n).add_done_callback(further)
+
+def main():
+    leave.delay().result()
+{START}"""
+    ended = mpiexec(3, source)
+    said = [f"said {n}" for n in [*range(21), *range(10, 21)]]
+    assert (ended.returncode, sorted(ended.stdout.split("\n"))) == (0, sorted(["", *said]))
+
+
 def test_a_journal_holds_calls_of_calls(mpiexec: Mpiexec) -> None:
     """A rerun runs none again that has returned; equal ones are told from each other by their parent and place."""
     source = f"""{TASKS}
