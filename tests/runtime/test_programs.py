@@ -39,8 +39,15 @@ if TYPE_CHECKING:
 class AtOnce:
     """A thread that has done its work when it is started: on the stage, a seed tells the whole story."""
 
-    def __init__(self, target: Callable[..., object], args: tuple[Any, ...], **_: object) -> None:
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...] = (), **_: object) -> None:
         self.start = lambda: target(*args)
+
+    def is_alive(self) -> bool:
+        """Not after that."""
+        return False
+
+    def join(self, timeout: float) -> None:
+        """It has ended."""
 
 
 @pytest.fixture
@@ -49,7 +56,8 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.setattr(registry, "_resources", {})
     monkeypatch.setattr("mpitasks.futures._logger.disabled", True)  # failures that nobody asks for are usual here
-    monkeypatch.setattr("mpitasks.runtime.overdue.threading", SimpleNamespace(Thread=AtOnce))
+    for module in ("overdue", "nested"):
+        monkeypatch.setattr(f"mpitasks.runtime.{module}.threading", SimpleNamespace(Thread=AtOnce))
     tasks, clock = define(), Clock(monkeypatch)
 
     def run(program: Program) -> None:
