@@ -21,6 +21,7 @@ from mpitasks.core.scheduler import Scheduler
 from mpitasks.retries import Retries
 from mpitasks.runtime import keeper
 from mpitasks.runtime.endings import Endings
+from mpitasks.runtime.master import Master
 from mpitasks.runtime.slave import Slave
 
 from .bodies import define
@@ -114,6 +115,7 @@ def test_ten_thousand_programs_end_as_a_serial_run_would(play: Run) -> None:
 
 MEMO = TaskKind(memo=True)
 SLOW_THEN_ANOTHER = Nest((Call(seconds=1.0), Call(after=(0,))), how="join")
+LATE_CALLBACK = Delay(Call(nest=Nest((Call(then=Call()),), how="leave")))
 FOUND = {
     "a call waits for one that gave back another that comes after a third: it was told of a deadlock": Program(
         2, 0, (Delay(Call(nest=Nest((Call(nest=SLOW_THEN_ANOTHER),)))),)
@@ -164,6 +166,7 @@ FOUND = {
             Compute(1.0, 3),
         ),
     ),
+    "a callback on a slave submits when main has returned: that call never ran": Program(1, 0, (LATE_CALLBACK,)),
 }
 
 
@@ -277,3 +280,10 @@ def test_what_runs_on_top_of_a_call_is_looked_at(play: Run, monkeypatch: pytest.
     waits = Delay(Call(nest=Nest((Call(seconds=0.02), Call(), Call()))))
     with pytest.raises(AssertionError, match="is none of its"):
         play(Program(2, 8, (waits, waits)))
+
+
+def test_calls_of_late_callbacks_are_looked_for(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends without asking the slaves whether callbacks are left: few programs show that, this one does."""
+    monkeypatch.setattr(Master, "have_settled", lambda _: True)
+    with pytest.raises(AssertionError, match="ended by FarmBroken"):
+        play(Program(1, 0, (LATE_CALLBACK,)))
