@@ -261,9 +261,9 @@ class Bodies(Verdict):
             return self.make(call, attempt.kids, parent=attempt)
         shared = [made for made in self.numbered if made.call.task.memo and not made.inputs]
         if attempt.made.call.nest is not None and attempt.made.call.nest.regrets:
-            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever.
+            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever; so do two.
             mine = {made.number for made in attempt.ancestors()}
-            shared = [made for made in shared if made.number not in mine]
+            shared = [made for made in shared if made.number not in mine and not (made.call.nest and made.call.nest.regrets)]
         first = shared[-1 - call.which % len(shared)] if shared else None
         return None if first is None else replace(first, parent=attempt, future=None, asked=False, cancelled=False)
 
