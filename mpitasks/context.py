@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import partial
-from math import inf
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import NotRunning
 from .ids import MASTER, CallId, Rank
 from .retries import RetryAsked
+from .seconds import is_seconds
 
 if TYPE_CHECKING:
     from .farm import Farm
@@ -36,11 +35,18 @@ def _never(_: CallId) -> bool:
     return False
 
 
+class Parent:
+    """An attempt of a call that has submitted others."""
+
+    returned = False
+    """Whether it has, in time: else its failure is told, in place of those of its calls for which it could not ask."""
+
+
 class Context:
     """The call that is running: what `current()` gives, and the first argument of a task with `bind=True`."""
 
     __slots__ = (
-        *("_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
+        *("_as_parent", "_call", "_counts", "_farm", "_given", "_known", "_resources", "_stopping"),
         *("attempt", "rank", "task_name"),
     )
 
@@ -70,6 +76,8 @@ class Context:
         """Those of them that the call was given, and their numbers, by `id`."""
         self._counts: dict[bytes, int] | None = None
         """How many calls it has submitted of each that are equal, where they are told from each other."""
+        self._as_parent: Parent | None = None
+        """What the calls know of it that it has submitted; None: there are none."""
         self._resources: dict[str, Any] = {}
         """What the providers yielded that this call needs, by name."""
 
@@ -92,8 +100,8 @@ class Context:
             RetryAsked: Else always. No `Exception`, so that what catches all exceptions lets it through.
             ValueError: The delay is no pause.
         """
-        if delay is not None and not _is_pause(delay):
-            msg = f"retry(delay={delay!r}) must be seconds, 0 or more: the pause before the next run"
+        if delay is not None and not is_seconds(delay):
+            msg = f"retry(delay={delay!r}) must be seconds, from 0 to 1e9: the pause before the next run"
             raise ValueError(msg)
         raise RetryAsked(None if delay is None else float(delay))
 
@@ -106,10 +114,6 @@ class LateContext:
 
     def __init__(self, make: Callable[[], Context]) -> None:
         self.make = make
-
-
-def _is_pause(delay: object) -> bool:
-    return isinstance(delay, Real) and 0 <= float(delay) < inf
 
 
 _current: ContextVar[Context | LateContext | None] = ContextVar("mpitasks_current", default=None)

@@ -347,8 +347,11 @@ class Future(concurrent.futures.Future[T]):
         self._retrieved = True
         self._load()
         if self._exception is not None:
-            _failures.reported += 1
+            self._count_unretrieved()
             _logger.error("a call of %r failed, and nobody asked for its result", self.task_name, exc_info=self._exception)
+
+    def _count_unretrieved(self) -> None:
+        _failures.reported += 1
 
 
 def end_returned(ended: Iterable[tuple[Future[Any], wire.Payload]]) -> list[Future[Any]]:

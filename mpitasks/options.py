@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, runti
 from .broadcasts import as_key
 from .core.calls import PLAIN
 from .retries import Retries, name_of
+from .seconds import is_seconds
 
 if TYPE_CHECKING:
     from .futures import Future
@@ -159,8 +160,8 @@ def check_values(given: Mapping[str, Any], where: str) -> None:
     _check_identity(given, where)
     check_isolate(given.get("isolate", False), where)
     weight = given.get("weight", 1.0)
-    if not isinstance(weight, int | float) or not weight > 0:
-        msg = f"{where}: weight={weight!r} must be a number above 0"
+    if not isinstance(weight, int | float) or not 0 < weight < inf:
+        msg = f"{where}: weight={weight!r} must be a number above 0, and finite"
         raise ValueError(msg)
 
 
@@ -173,8 +174,8 @@ def _check_retries(given: Mapping[str, Any], where: str) -> None:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             msg = f"{where}: retry_for={kinds!r} must be a type of exceptions, or a tuple of them, such as (OSError,)"
             raise TypeError(msg)
-    if not isinstance(backoff, int | float) or not 0 <= backoff < inf:
-        msg = f"{where}: backoff={backoff!r} must be seconds, 0 or more: the pause before the second run"
+    if not is_seconds(backoff):
+        msg = f"{where}: backoff={backoff!r} must be seconds, from 0 to 1e9: the pause before the second run"
         raise ValueError(msg)
     if retries == 0 and "retries" not in given and ("retry_for" in given or "backoff" in given):
         msg = f"{where}: retry_for and backoff say how to retry, so they go with retries=, how often"
@@ -194,8 +195,8 @@ def check_timeout(given: Mapping[str, Any], where: str) -> None:
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         msg = f"{where}: timeout={timeout!r} must be seconds, or None for no limit"
         raise TypeError(msg)
-    if not 0 < timeout < inf:
-        msg = f"{where}: timeout={timeout!r} must be seconds, more than 0, or None for no limit"
+    if not (timeout and is_seconds(timeout)):
+        msg = f"{where}: timeout={timeout!r} must be seconds, more than 0 and at most 1e9, or None for no limit"
         raise ValueError(msg)
 
 

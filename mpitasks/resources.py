@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any, Generic, NoReturn, Protocol, TypedDict, TypeVar, overload
 
 from typing_extensions import Unpack
@@ -17,6 +18,7 @@ from .core.calls import Kind, Provided
 from .errors import NotHeld
 from .farm import is_running
 from .options import Identify, check_count, check_names, check_timeout, identify_by, is_key
+from .seconds import is_seconds
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -196,8 +198,8 @@ def _make(fn: Callable[..., Iterator[T]], *, name: str | None, options: dict[str
     _check_keep(options.get("keep", 1), where)
     check_timeout(options, where)
     timeout = options.get("idle_timeout")
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-        msg = f"{where}: idle_timeout={timeout!r} must be a number of seconds, or None for never"
+    if timeout is not None and timeout != inf and not is_seconds(timeout):
+        msg = f"{where}: idle_timeout={timeout!r} must be a number of seconds, at most 1e9, or None for never"
         raise ValueError(msg)
     kind = Kind(name, max_holders=options.get("max_holders"), keep=options.get("keep", 1))
     made: Resource[T] = Resource(fn, name, kind, idle_timeout=timeout)

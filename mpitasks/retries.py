@@ -12,6 +12,8 @@ from random import random
 
 LONGEST = 3600.0
 """Seconds of a pause at most, before jitter."""
+MOST_DOUBLINGS = 1000
+"""Of a pause: with a few more, numbers end, and the longest pause is reached long before."""
 
 Failure = tuple[tuple[str, ...], float | None]
 """The names of a failure's type and of what that inherits from; the pause for which the task asked, if it did."""
@@ -52,7 +54,7 @@ class Retries:
             return None
         if asked is not None:
             return asked
-        return min(LONGEST, self.backoff * 2.0 ** (failed - 1)) * (0.5 + dice())
+        return min(LONGEST, self.backoff * 2.0 ** min(failed - 1, MOST_DOUBLINGS)) * (0.5 + dice())
 
     def _counts(self, kinds: Sequence[str]) -> bool:
         if self.names is None:

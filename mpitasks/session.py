@@ -38,6 +38,7 @@ from .runtime import backoff, logs, stacks
 from .runtime import stall as stalls
 from .runtime.clock import Clock
 from .runtime.memory import collecting_less_often, keep_freed_memory
+from .seconds import is_seconds
 from .shm import forget_names
 from .survival import link
 from .transport.local import local_world
@@ -128,7 +129,7 @@ def run(  # type: ignore[misc]  # noqa: PLR0913  *args of Any take every tuple; 
         JournalError: The journal can't be used.
         Exception: What main raised; after Ctrl-C under MPI, SystemExit with code 130.
     """
-    _refuse_to_begin(main, isolate, strikes)
+    _refuse_to_begin(main, isolate, grace=grace, strikes=strikes)
     chosen = _choose(backend, slaves, is_isolating=isolate or registry.wants_isolation())
     asked = _asked(grace, choice.chosen(journal), stalls.stall_of(stall))
     return _run_on(chosen, main, args, slaves, asked._replace(isolate=isolate, strikes=strikes))
@@ -195,12 +196,15 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
     return "inline"
 
 
-def _refuse_to_begin(main: object, isolate: object, strikes: int) -> None:
+def _refuse_to_begin(main: object, isolate: object, *, grace: object, strikes: object) -> None:
     if aside.is_aside() and not inside_a_call():
         raise aside.RunReached  # a nanny imports the script for what it defines, and has come to run() by that
     check_isolate(isolate, "run()")
-    if strikes < 1:
-        msg = f"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+    if not is_seconds(grace):
+        msg = f"grace={grace!r} must be seconds, from 0 to 1e9: what running calls get when main fails or has to end"
+        raise ValueError(msg)
+    if not (isinstance(strikes, int) and strikes >= 1):
+        msg = f"strikes={strikes!r} must be a whole number, 1 or more: after so many dead slaves, a call does not run again"
         raise ValueError(msg)
     if not callable(main):
         msg = f"run() takes the function to run on rank 0, as run(main) without parentheses after main, and got {main!r}"
@@ -402,7 +406,7 @@ def _let_go(master: Master, error: BaseException | None, how: _Ending) -> None:
     """Let the slaves leave, and sum up."""
     stuck, overdue = master.busy_ranks(), master.left_in_calls()
     left = master.close(GOODBYE)
-    _note_end(master, error, _summarize(error), "slaves did not leave" if stuck or left else "")
+    _note_end(master, error, _summarize(master, error), "slaves did not leave" if stuck or left else "")
     if stuck or left:
         how.give_up(error, stuck or dict.fromkeys(left, "?"))
     if overdue:
@@ -489,12 +493,12 @@ def _balance(master: Master) -> str:
     return f"{left}, {kept} outcome{'s are' if kept != 1 else ' is'} in the journal: run the same again"
 
 
-def _summarize(error: BaseException | None) -> int:
+def _summarize(master: Master, error: BaseException | None) -> int:
     """Log how many failures nobody has asked for, and return it."""
     if isinstance(error, Drained):
         futures.forgive_unretrieved()  # main had no time to ask
         return 0
-    count = futures.report_unretrieved()
+    count = futures.report_unretrieved() + master.unretrieved
     if count:
         code = "; the exit code is 1" if error is None and _gives_code() else ""
         _logger.error("%d failed call%s of this run: nobody asked for the result%s", count, "s"[: count > 1], code)

@@ -48,8 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     try:
         listing = read(given.file)
-    except (OSError, JournalError) as error:
+    except JournalError as error:
         print(f"mpitasks: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        why = f"journal {str(given.file)!r} can't be read: {error.strerror or error}"
+        print(f"mpitasks: {why}; name the file that a run was given by --journal or run(journal=...)", file=sys.stderr)
         return 1
     try:
         _show(listing, given)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED
 from typing import Any, Protocol, cast
 
@@ -43,6 +43,8 @@ from .messages import (
     KEEP,
     NEVER_RAN,
     RETURNED,
+    SETTLE,
+    SETTLED,
     STILL,
     SUBMIT,
     WAITS,
@@ -99,6 +101,8 @@ class _Home:
         self.answered: deque[int] = deque()
         self.answers = 0
         """Sent so far."""
+        self.settled = self.asked = 0
+        """Answers whose callbacks have run there, by its own word; how many there were when it was asked last."""
         self.in_vain: set[int] = set()
         """Waits of calls that were given up."""
 
@@ -138,6 +142,8 @@ class Children:
             self._goes_on(rank, home, message[1], message[2], now)
         elif kind == STILL:
             self._still(rank, home, message[1], message[2])
+        elif kind == SETTLED:
+            home.settled = message[1]
         elif kind == JOINS:
             self._joins(rank, home, cast("Joining", message[1:]), now)
 
@@ -153,6 +159,17 @@ class Children:
             self._parents.pop(child.id, None)
         for child in children:
             self._host.withdraw_child(child)
+
+    def have_settled(self, ranks: Iterable[Rank]) -> bool:
+        """Whether no callback is left on these slaves, which may submit more; asks them, where that is not known."""
+        is_settled = True
+        for rank, home in [(rank, self._homes[rank]) for rank in ranks if rank in self._homes]:
+            if home.settled != home.answers:
+                is_settled = False
+                if home.asked != home.answers:
+                    home.asked = home.answers
+                    self._host.send_if_there(rank, (SETTLE,))
+        return is_settled
 
     def settle(self) -> None:
         """End the calls that are to end as others that have ended."""
@@ -232,7 +249,7 @@ class Children:
         home.seen(seen)
         stuck = self._scheduler.still_waits(rank, wait) if seen == home.answers else None
         if stuck is not None:
-            why = f"{stuck.call.queue!r} waits for calls that can never run: {stuck.why}"
+            why = f"{stuck.call.queue!r} waits for calls that can never run: {stuck.why}; {_way_out(stuck.why)}"
             self._host.send_if_there(stuck.rank, (DEADLOCK, stuck.number, why))
 
     # ---------------------------------------------------------------- how calls end
@@ -312,8 +329,18 @@ def _answer(child: SlavesChild, state: str) -> Answer:
 def _in_vain(call: Call, other: Call) -> wire.Payload:
     """Why a call can't end as another one does."""
     mine, its = (f"call {one.id} of {one.queue!r}" for one in (call, other))
-    why = f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}"
+    why = (
+        f"{mine} can never end: it gave back the future of {its}, which ends only after {mine}; "
+        f"let it give back a value, or the future of a call that does not depend on it"
+    )
     return encode_failure(Deadlock(why), f"task {call.queue!r}, call {call.id}")
+
+
+def _way_out(why: str) -> str:
+    """What to change where a call waits in vain."""
+    if "max_slaves" in why or "max_holders" in why:
+        return "raise that limit, or return the future in place of waiting for it"
+    return "let no call wait for one that waits for it, such as an equal one of a task with memo=True"
 
 
 def _failure_of(future: Future[Any]) -> wire.Payload:

@@ -98,7 +98,8 @@ class Endings:
 
     def failed(self, call: FarmCall, failure: Failure, payload: wire.Payload, now: float) -> None:
         """A call has failed: it runs again, or ends."""
-        if CUT_SHORT in failure[0]:  # who asked for an equal one has nothing to do with whose time was up
+        # Who asked for an equal one has nothing to do with whose time was up, or who wants it no more, so that it runs no more.
+        if CUT_SHORT in failure[0] or call.rare.is_unwanted:
             self._pass_on(call)
         told = _with_crashes(call, failure, payload)
         if not self._runs_again(call, failure, now):
@@ -130,7 +131,8 @@ class Endings:
         future = call.future
         if future.done():  # given up meanwhile, by `lose_all`
             return
-        followers = list(self._recall.followers(call)) if call.rare.known is not None else ()
+        is_early = call.rare.is_early  # then this may be half of what others want who follow it
+        followers = list(self._recall.followers(call)) if call.rare.known is not None and not is_early else ()
         if followers:
             future._lent = True
         future._payload = payload
@@ -147,6 +149,8 @@ class Endings:
         for follower in followers:
             follower.future._lent = True
             self.finish(follower, payload, returned=returned)
+        if is_early:
+            self._pass_on(call)
 
     def _tell_dependents(self, call: FarmCall, dependents: Iterable[Call], *, returned: bool) -> None:
         """What waited for this call goes on, or fails too."""

@@ -86,6 +86,10 @@ class InlineMaster(Master):
         """Each runs before the next is taken."""
         return False
 
+    def have_settled(self) -> bool:
+        """A call of a call has ended before anybody can add a callback, which then runs at once."""
+        return True
+
     def ask_stacks(self) -> list[Rank]:
         """The slave can't be asked: it is main's own thread."""
         self.stacks[self._slave.rank] = "in main's thread: see there"

@@ -55,6 +55,8 @@ class Intake:
     ) -> None:
         self.stacks: dict[Rank, str] = {}
         """What slaves have said since they were asked where they are."""
+        self.unretrieved = 0
+        """Failures of calls that calls have submitted, and nobody has asked for, on the slaves that have left."""
         self._transport = transport
         self._scheduler = scheduler
         self._endings = endings
@@ -85,6 +87,7 @@ class Intake:
             self._batches.take_in(arrival.source, message[1:], now)
         elif message[0] == BYE:
             self._post.present.remove(arrival.source)
+            self.unretrieved += message[1]
         elif message[0] == HEARD:
             self._hear(arrival.source, message[1])
         elif message[0] == STACKS:

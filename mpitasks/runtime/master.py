@@ -66,6 +66,8 @@ SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
 At 3 µs a call that is 0.4 ms with one slave. Where calls do nothing, this is how many go into a window: a look, a report and a
 window take 24 µs, which 32 calls felt.
 """
+SETTLE_WITHIN = 30.0
+"""Seconds that slaves get at the end to say that no callback is left; they need milliseconds."""
 
 
 class Master:
@@ -263,10 +265,19 @@ class Master:
             Drained: Main was told so, and has caught it.
         """
         self.interrupts.insist_on_drain()
-        self.wait(lambda: not (self.is_busy or self._news.is_being_told), threading.Event, None)
+        is_over = False
+        while not is_over:
+            self.wait(lambda: not (self.is_busy or self._news.is_being_told), threading.Event, None)
+            self.wait(lambda: self.is_busy or self.have_settled(), threading.Event, SETTLE_WITHIN)
+            is_over = not self.is_busy
         self.interrupts.drain_no_more()
         if self._recall.book is not None:
             self._recall.book.tend()
+
+    def have_settled(self) -> bool:
+        """Whether no callback of a call's call is left, on the slaves that can answer."""
+        with self._lock:
+            return self._children.have_settled(set(self._post.present).difference(self._overdue.left))
 
     def keep_journal(self, path: Path) -> int:
         """Write down what calls return, and don't run again what is there.
@@ -311,6 +322,11 @@ class Master:
         with suppress(FarmBroken):
             self.wait(lambda: not self._scheduler.unfinished, threading.Event, grace)
         return cancelled
+
+    @property
+    def unretrieved(self) -> int:
+        """Failures that calls on slaves which have left should have asked for, and did not."""
+        return self._intake.unretrieved
 
     @property
     def has_lost_slaves(self) -> bool:

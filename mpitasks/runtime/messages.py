@@ -14,6 +14,7 @@
            ──► WITHDRAWN  number, in time        of such a call, whether it was cancelled
            ──► DEADLOCK   wait, why              what that call waits for can't happen
            ──► KEEP                              tell what calls you submit from others: outcomes are kept
+           ──► SETTLE                            tell when the callbacks have run of all calls that have an answer
            ──► SHIP    number, value, shared     a broadcast, and whether others of your host need it; slaves send it too
            ──► ATTACH  number, where             a broadcast that another process of your host has
            ──► PASS_ON number, rank, shared      send that broadcast there, as soon as you have it
@@ -21,7 +22,7 @@
            ──► GONE    rank                      that slave has died: what is on its way there never arrives
     slave  ──► REPORT  outcomes, given back, log records, resources
            ──► HEARD   call id                   it has asked whether it should stop, and knows that it should
-           ──► BYE                               nothing will come any more
+           ──► BYE     failures                  nothing will come any more; how many failures its calls did not ask for
            ──► STACKS  text                      the stacks of its threads
            ──► LIMIT   alarm.Limit or None              what begins now may take so long; None: what was told last has ended
            ──► STUCK   attempt, outcome          the call goes on and can't be interrupted; its future ends like this
@@ -31,6 +32,7 @@
            ──► GOES_ON   wait, given back        it waits no longer
            ──► STILL   wait, answers seen        nothing but an answer can end this wait
            ──► JOINS   call id, number           the call has ended by giving back the future of that one
+           ──► SETTLED answers seen              the callbacks of those calls have run, and what they submit was told before
            ──► HAS     number, where             that broadcast is here; where others of the host find it (None: nowhere)
            ──► LACKS   number                    it can't be found there: send it
 
@@ -52,7 +54,7 @@ from ..transport.wire import Payload
 
 WINDOW, BACK, STOP, DRAIN, LEAVE, REPORT, BYE, HEARD, STACKS, LIMIT, STUCK, STAY = range(12)
 ABOVE, ANSWER, WITHDRAWN, DEADLOCK, KEEP, SUBMIT, WITHDRAW, WAITS, GOES_ON, STILL, JOINS = range(12, 23)
-MANY = 23
+MANY, SETTLE, SETTLED = 23, 24, 25
 SHIP, ATTACH, PASS_ON, FREE, GONE, HAS, LACKS = OF_BROADCASTS = range(40, 47)
 
 Target = str | int | None

@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from .. import loops
 from ..broadcasts import handed_on
-from ..context import current, inside_a_call
+from ..context import Context, Parent, current, inside_a_call
 from ..core.calls import PLAIN, Provided
 from ..errors import Deadlock, NotRunning
 from ..futures import Future
@@ -53,6 +53,8 @@ from .messages import (
     KEEP,
     NEVER_RAN,
     RETURNED,
+    SETTLE,
+    SETTLED,
     STILL,
     SUBMIT,
     WAITS,
@@ -97,13 +99,14 @@ class OwnChild(Future[Any]):
 
     _number = 0
     _parent = CallId(0)
+    _submitter: Parent
     _relative = True
     """Whether its identity tells it from others of the same parent alone."""
 
     def __mpitasks_id__(self) -> bytes:
         """What tells its value from others in a journal."""
         if self._relative:
-            cast("NestedFarm", self._farm).took_relative = True
+            self._nested.took_relative = True
         return super().__mpitasks_id__()
 
     @override
@@ -111,6 +114,20 @@ class OwnChild(Future[Any]):
         """As on the master, and for the call that asks: what `fn` submits are calls of that, whichever runs here by then."""
         context = copy_context()
         super().add_done_callback(lambda future: context.run(fn, future))
+
+    @override
+    def _end(self, state: str) -> bool:
+        if self._is_failure():
+            self._nested.failures.add(self)
+        return super()._end(state)
+
+    @override
+    def _count_unretrieved(self) -> None:  # also by the garbage collector, in any thread: `append` is one step
+        self._nested.unasked.append(self._submitter)
+
+    @property
+    def _nested(self) -> NestedFarm:
+        return cast("NestedFarm", self._farm)
 
 
 class _Silence:
@@ -135,23 +152,26 @@ class _Silence:
 class NestedFarm:
     """What runs the calls that the calls of this slave submit."""
 
+    took_relative = False
+    """A child's identity was asked for that tells it from others of the same parent alone."""
+    _keeps = False
+    """Whether the master wants to know what tells calls from others."""
+    _seen = 0
+    """Answers that have come."""
+    _settle_until: float | None = None
+    """When to say that callbacks have run, at last; None: nobody has asked."""
+
     def __init__(self, slave: _Slave, slaves: int) -> None:
         self.slaves = slaves
         self.waits: list[int] = []
         """Numbers of the waits that go on here, the top one last."""
         self._waiters: list[CallId] = []
         """The calls that wait so."""
-        self.took_relative = False
-        """A child's identity was asked for that tells it from others of the same parent alone."""
         self._slave = slave
         self._encoder = Encoder()
         self._numbers, self._wait_numbers = count(1), count(1)
         self._pending: dict[int, OwnChild] = {}
         """Calls that were submitted here, and have no answer."""
-        self._seen = 0
-        """Answers that have come."""
-        self._keeps = False
-        """Whether the master wants to know what tells calls from others."""
         self._ended: deque[OwnChild] = deque()
         """To be announced: that runs code of the user, and so neither under a lock nor in the midst of a message."""
         self._told = self._seen_told = 0
@@ -162,6 +182,12 @@ class NestedFarm:
         """Calls that a finalizer gave up while this thread was in the midst of a message."""
         self._failed: weakref.WeakValueDictionary[int, OwnChild] = weakref.WeakValueDictionary()
         """Failed ones that somebody still holds, by number."""
+        self.failures: weakref.WeakSet[OwnChild] = weakref.WeakSet()
+        """All of these, and those that were never sent or wait in vain."""
+        self.unasked: list[Parent] = []
+        """Whose calls have failed without being asked for: once for each that is logged."""
+        self.parents: dict[CallId, Parent] = {}
+        """Calls that run and have submitted others."""
         self._withdrawn: dict[int, bool] = {}
         self._deadlocks: dict[int, str] = {}
         """Waits that can't end, and why."""
@@ -185,7 +211,7 @@ class NestedFarm:
             args, kwargs = handed_on(args, kwargs)
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         child = OwnChild(self, plan.name)
-        child._parent = current()._call
+        child._parent, child._submitter = current()._call, self._submitter(current())
         identity = self._identify(child, plan, args, kwargs) if self._keeps or plan.memo else None
         for other in [*(one for one in claims if isinstance(one, Future)), *plan.after]:
             self._refuse_foreign(other, plan)
@@ -201,6 +227,12 @@ class NestedFarm:
         if wire.buffers_of(payload):  # of the user's, who may write to them as soon as `delay` returns
             self._slave.finish_sending()
         return child
+
+    def _submitter(self, context: Context) -> Parent:
+        """The call that submits, to know of its children's failures whether it could have asked for them."""
+        if context._as_parent is None:
+            context._as_parent = self.parents[context._call] = Parent()
+        return context._as_parent
 
     def takes_many(self, plan: Plan) -> bool:  # noqa: ARG002  as on the master
         """Each has its parent."""
@@ -307,6 +339,8 @@ class NestedFarm:
             self._deadlocks[message[1]] = message[2]
         elif kind == KEEP:
             self._keeps = True
+        elif kind == SETTLE:
+            self._settle_until = perf_counter() + LONGEST_CALLBACKS
 
     def announce(self) -> bool:
         """Tell who waits here, and run callbacks of the call that does, which may take long. Whether there was something.
@@ -318,14 +352,26 @@ class NestedFarm:
         call = current()._call
         return self._tell(lambda child: child._parent == call)
 
+    def settle(self) -> None:
+        """If the master wants to know it: run callbacks, and say so when they have run, or take too long."""
+        if self._settle_until is None:
+            return
+        if not any(one.is_alive() for one in self._tellers):  # else the listener starts another one, where that takes long
+            self.announce_aside()
+        is_left = self._ended or self._discarded or any(one.is_alive() for one in self._tellers)
+        if not is_left or perf_counter() >= self._settle_until:
+            self._settle_until = None
+            self._slave.tell((SETTLED, self._seen))
+
     def announce_aside(self) -> None:
         """The same for the other calls, in a thread in which callbacks may take long and wait; in another one if they do."""
-        self._tellers = [one for one in self._tellers if one.is_alive()]
-        goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
-        if (self._discarded or any(map(self._is_told_aside, self._ended.copy()))) and not goes_on:
-            teller = threading.Thread(target=self._tell_aside, name="mpitasks-callbacks", daemon=True)
-            self._tellers.append(teller)
-            teller.start()
+        with self._slave.wire:  # both threads of the slave come here
+            self._tellers = [one for one in self._tellers if one.is_alive()]
+            goes_on, self._seen_told = bool(self._tellers) and self._told != self._seen_told, self._told
+            if (self._discarded or any(map(self._is_told_aside, self._ended.copy()))) and not goes_on:
+                teller = threading.Thread(target=self._tell_aside, name="mpitasks-callbacks", daemon=True)
+                self._tellers.append(teller)
+                teller.start()
 
     def _is_told_aside(self, child: OwnChild) -> bool:
         """Whether the call that submitted it does not wait on top, which then tells itself of it."""
@@ -381,9 +427,20 @@ class NestedFarm:
         until = perf_counter() + LONGEST_CALLBACKS
         for teller in self._tellers:
             teller.join(max(0.0, until - perf_counter()))
-        for child in list(self._failed.values()):
+        for child in list(self.failures):
             if not child._retrieved:
                 child._report_unretrieved()
+
+    def parent_ended(self, call: CallId, *, returned: bool) -> None:
+        """A call has ended that may have submitted others."""
+        parent = self.parents.pop(call, None)
+        if parent is not None:
+            parent.returned = returned
+
+    @property
+    def unretrieved(self) -> int:
+        """How many failures nobody has asked for, so far, although the call has returned that could."""
+        return sum(parent.returned for parent in self.unasked)
 
     # ---------------------------------------------------------------- waiting
 

@@ -179,6 +179,7 @@ class Slave:
         if perf_counter() >= self._keeper.due:
             self._keeper.release_idle()
         self._isolation.look()
+        self._nested.settle()
         if self._outbox or self.records or self._held is not self._holds:
             self._report()
         if self._stopped:
@@ -202,7 +203,7 @@ class Slave:
         self.finish_sending()
         self._finish_passing_on()
         with self.wire:
-            self._transport.send(MASTER, wire.pack((BYE,)))
+            self._transport.send(MASTER, wire.pack((BYE, self._nested.unretrieved)))
         until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
         while perf_counter() < until and self._is_sending():  # else MPI_Finalize sees to that
             self.backoff.pause()
@@ -429,7 +430,7 @@ class Slave:
     def _leave_in_call(self) -> None:
         """Say goodbye and end this process: runs in the main thread, in the midst of a call. What is held is not released."""
         self.wire.acquire()  # for ever: the listener is to touch nothing any more
-        self._transport.send(MASTER, wire.pack((BYE,)))
+        self._transport.send(MASTER, wire.pack((BYE, self._nested.unretrieved)))
         if self._leave is not None:
             self._leave()
 
@@ -491,6 +492,8 @@ class Slave:
         outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
         if outcome is None:
             return None
+        if self._nested.parents:
+            self._nested.parent_ended(outcome[0], returned=outcome[1] is None and outcome[0] not in self._stopped)
         if self._stopped:
             self._stopped.discard(outcome[0])
         return self._own_seconds(outcome) if self._above else outcome

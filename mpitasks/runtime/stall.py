@@ -20,7 +20,7 @@ def stall_of(given: float | None) -> float:
     text = os.environ.get(STALL, "").strip()
     try:
         seconds = float(text) if text else float(given or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not seconds >= 0:
         said = f"{STALL}={text!r}" if text else f"stall={given!r}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, NotRunning, resource, task
+from mpitasks import Context, Deadlock, DependencyFailed, EncodeError, FarmBroken, Futures, NotRunning, resource, task
 from tests.api import tasks
 
 if TYPE_CHECKING:
@@ -364,6 +364,19 @@ def looping(n: int) -> str:
     return looping.delay(n).result()
 
 
+@task("nested.giving", memo=True)
+def giving(n: int) -> Any:
+    """Give back itself."""
+    return giving.delay(n)
+
+
+def test_a_deadlock_says_what_to_change(farm: Run) -> None:
+    """A higher limit would help none of these."""
+    waits, gives = farm(lambda: [one.delay(1).exception() for one in (looping, giving)])
+    assert str(waits).endswith("; let no call wait for one that waits for it, such as an equal one of a task with memo=True")
+    assert str(gives).endswith("; let it give back a value, or the future of a call that does not depend on it")
+
+
 def test_callbacks_run_before_the_end(inside: Callable[..., Any]) -> None:
     """Of calls that nobody waits for, too."""
     got: list[int] = []
@@ -374,6 +387,23 @@ def test_callbacks_run_before_the_end(inside: Callable[..., Any]) -> None:
 
     inside(body)
     assert sorted(got) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_callback_may_submit_when_main_has_returned(farm: Run, waits: bool) -> None:
+    """And so may the callback of that: the run ends after all of them."""
+
+    def further(left: int) -> None:
+        future = tasks.note.delay(left)
+        if left:
+            future.add_done_callback(lambda _: further(left - 1))
+        elif waits:
+            future.result()
+
+    calls.append(lambda: further(5))
+    farm(lambda: do.delay(0) and None)
+    calls.clear()
+    assert tasks.ran == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -447,6 +477,85 @@ def test_a_failure_that_nobody_asks_for_is_logged(inside: Callable[..., Any], ca
     with caplog.at_level(logging.ERROR):
         inside(body)
     assert "failed, and nobody asked for its result" in caplog.text
+
+
+SUM = "failed call{} of this run: nobody asked for the result"
+kept: list[Any] = []
+
+
+def forget() -> None:
+    """Submit calls that fail, and ask for none: one is dropped, one is kept, one can't run."""
+    fail.delay()
+    failed = fail.delay()
+    kept.extend([fail.delay(), add.delay(failed.arg())])
+    mpitasks.wait(kept)
+
+
+def raise_after() -> None:
+    """The same, and fail."""
+    forget()
+    raise OSError("the parent")
+
+
+def raise_first() -> None:
+    """Fail the first time, after a failure that nobody asked for."""
+    if mpitasks.current().attempt == 1:
+        raise_after()
+
+
+def give_back() -> Any:
+    """End as another call does, and forget one."""
+    fail.delay()
+    return add.delay(1)
+
+
+def forget_in_a_callback() -> None:
+    """What that submits belongs to this call, which has returned by then, perhaps."""
+    add.delay(1).add_done_callback(lambda _: (fail.delay(), None)[1])
+
+
+def ask() -> None:
+    """For all."""
+    mpitasks.wait([fail.delay()]).done.pop().exception()
+    Futures(fail.map([0, 0])).outcomes()
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [(forget, 3), (raise_after, 0), (raise_first, 0), (give_back, 1), (forget_in_a_callback, 1), (ask, 0)],
+)
+def test_failures_that_a_call_did_not_ask_for_count(
+    farm: Run, caplog: pytest.LogCaptureFixture, body: Callable[[], Any], count: int
+) -> None:
+    """As main's do; not those of one that has failed itself: its own failure is told in their place."""
+    calls.append(body)
+    farm(lambda: do.options(retries=int(body is raise_first)).delay(0).exception())
+    kept.clear()
+    calls.clear()
+    sums = [one for one in map(logging.LogRecord.getMessage, caplog.records) if "of this run" in one]
+    assert sums == [f"{count} {SUM.format('s'[: count > 1])}"] * (count > 0)
+
+
+def test_the_failures_of_a_cancelled_call_do_not_count(threads: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Though it returns: nobody wants to know."""
+    gate = tasks.gate()
+
+    def body() -> None:
+        fail.delay()
+        gate.begun.set()
+        while not mpitasks.current().should_stop():
+            gate.opened.wait(0.001)
+
+    def main() -> None:
+        future = do.delay(0)
+        gate.wait_for_a_call()
+        future.cancel()
+        future.exception()
+
+    calls.append(body)
+    threads(main)
+    calls.clear()
+    assert "of this run" not in caplog.text
 
 
 def test_a_wrong_argument_is_named_on_the_line_of_the_call(inside: Callable[..., Any]) -> None:
@@ -743,6 +852,7 @@ def test_a_cycle_of_limits_raises_in_the_youngest(threads: Run, pair: Any) -> No
     younger, older = threads(main)
     assert isinstance(younger, Deadlock)
     assert "its limit max_slaves is reached by slave" in str(younger)
+    assert str(younger).endswith("; raise that limit, or return the future in place of waiting for it")
     assert not isinstance(older, Deadlock)
 
 

@@ -49,7 +49,7 @@ def ends(how: str) -> None:
     raise {"exit": SystemExit, "interrupt": KeyboardInterrupt}[how]
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5"])
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), 1e300, 10**400, "5"])
 def test_a_pause_that_is_none_is_refused(farm: Run, names: None, delay: Any) -> None:
     """In the call, which fails by that; the farm goes on."""
 
@@ -57,7 +57,7 @@ def test_a_pause_that_is_none_is_refused(farm: Run, names: None, delay: Any) -> 
     def asks_amiss(ctx: Context) -> None:
         ctx.retry(delay=delay)
 
-    with pytest.raises(ValueError, match=r"retry\(delay=.*\) must be seconds, 0 or more: the pause before the next run"):
+    with pytest.raises(ValueError, match=r"retry\(delay=.*\) must be seconds, from 0 to 1e9: the pause before the next run"):
         farm(lambda: (asks_amiss.options(retries=0).delay().exception(), asks_amiss.options(retries=0).delay().result()))
 
 
@@ -236,6 +236,13 @@ def test_pauses_double() -> None:
     assert [retries.pause(1, failure, dice) for dice in (lambda: 0.0, lambda: 1.0)] == [0.25, 0.75]
 
 
+def test_any_number_of_failures_has_a_pause() -> None:
+    """A power of two so high is no number any more."""
+    failure = (names_of(OSError()), None)
+    pauses = [Retries(10_000, None, backoff).pause(1025, failure, lambda: 0.5) for backoff in (0.0, 1e-300, 1e9)]
+    assert pauses == [0.0, 1e-300 * 2.0**1000, LONGEST]
+
+
 def test_a_pause_that_the_task_asks_for_is_exact() -> None:
     """No dice."""
     assert Retries(most=1, backoff=0.5).pause(1, ((ASKED,), 7.0)) == 7.0
@@ -255,7 +262,9 @@ def test_exceptions_count_by_what_they_inherit_from() -> None:
         ({"retries": 1.5}, ValueError, "retries=1.5 must be a whole number"),
         ({"retries": 1, "retry_for": "OSError"}, TypeError, "retry_for='OSError' must be a type of exceptions, or a tuple"),
         ({"retries": 1, "retry_for": [OSError]}, TypeError, "must be a type of exceptions, or a tuple"),
-        ({"retries": 1, "backoff": -1}, ValueError, "backoff=-1 must be seconds, 0 or more"),
+        ({"retries": 1, "backoff": -1}, ValueError, "backoff=-1 must be seconds, from 0 to 1e9"),
+        ({"retries": 1, "backoff": 1e300}, ValueError, r"backoff=1e\+300 must be seconds, from 0 to 1e9"),
+        ({"retries": 1, "backoff": 10**400}, ValueError, "backoff=10* must be seconds, from 0 to 1e9"),
         ({"backoff": 1}, TypeError, "they go with retries=, how often"),
         ({"retry_for": OSError}, TypeError, "they go with retries=, how often"),
     ],

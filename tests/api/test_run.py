@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -151,7 +152,7 @@ def test_slaves_that_are_threads_are_watched(threads: Run, monkeypatch: pytest.M
     assert text.count(", in main\n    text = said.get(timeout=10)\n") == 1
 
 
-@pytest.mark.parametrize("stall", [-1, "soon"])
+@pytest.mark.parametrize("stall", [-1, "soon", float("nan"), 10**400])
 def test_a_wrong_time_for_the_watchdog_is_refused(farm: Run, stall: object) -> None:
     """Before anything runs."""
     with pytest.raises(ValueError, match=f"stall={stall!r} must be a number of seconds"):
@@ -436,9 +437,16 @@ def test_users_import_the_fixture(tmp_path: Any) -> None:
     assert (ended.returncode, ended.stdout.splitlines()[-1][:8]) == (0, "1 passed")
 
 
-@pytest.mark.parametrize("strikes", [0, -1])
-def test_strikes_below_one_are_refused(strikes: int) -> None:
+@pytest.mark.parametrize("strikes", [0, -1, 2.5, float("nan")])
+def test_strikes_below_one_are_refused(strikes: Any) -> None:
     """A call must be able to run."""
-    words = rf"strikes={strikes} must be 1 or more: after so many dead slaves, a call does not run again"
+    words = rf"strikes={strikes} must be a whole number, 1 or more: after so many dead slaves, a call does not run again"
     with pytest.raises(ValueError, match=words):
         mpitasks.run(print, backend="inline", strikes=strikes)
+
+
+@pytest.mark.parametrize("grace", [-1, float("nan"), float("inf"), 1e300, 10**400, "5", None])
+def test_a_wrong_grace_is_refused(farm: Run, grace: Any) -> None:
+    """Before anything runs, and not when the end has come."""
+    with pytest.raises(ValueError, match=f"grace={re.escape(repr(grace))} must be seconds, from 0 to 1e9"):
+        farm(echo.delay, grace=grace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,14 +36,14 @@ def slow(name: str) -> str:
 WRONG = [
     ("a minute", TypeError, r"timeout='a minute' must be seconds, or None for no limit"),
     (True, TypeError, r"timeout=True must be seconds, or None for no limit"),
-    (0, ValueError, r"timeout=0 must be seconds, more than 0, or None for no limit"),
-    (-1.5, ValueError, r"timeout=-1\.5 must be seconds, more than 0, or None for no limit"),
-    (float("inf"), ValueError, r"timeout=inf must be seconds, more than 0, or None for no limit"),
-    (float("nan"), ValueError, r"timeout=nan must be seconds, more than 0, or None for no limit"),
+    *(
+        (given, ValueError, rf"timeout={re.escape(repr(given))} must be seconds, more than 0 and at most 1e9, or None for")
+        for given in [0, -1.5, float("inf"), float("nan"), 1e300, 10**400]
+    ),
 ]
 
 
-@pytest.mark.parametrize(("given", "kind", "text"), WRONG, ids=str)
+@pytest.mark.parametrize(("given", "kind", "text"), WRONG, ids=lambda one: str(one)[:30])
 def test_what_is_no_time_is_refused(given: Any, kind: type[Exception], text: str) -> None:
     """By the decorators and by `options`, each with its name."""
 

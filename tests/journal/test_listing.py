@@ -153,8 +153,15 @@ def test_what_is_no_journal_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
         path.write_bytes(content)
     assert cli.main(["journal", str(path)]) == 1
     said = capsys.readouterr().err
-    assert "No such file" in said if content is None else "is no journal of mpitasks" in said
+    missing = f"journal {str(path)!r} can't be read: No such file or directory; name the file that a run was given by --journal"
+    assert (missing if content is None else "is no journal of mpitasks") in said
     assert content is None or path.read_bytes() == content
+
+
+def test_a_folder_is_no_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As little as a file that is not there."""
+    assert cli.main(["journal", str(tmp_path)]) == 1
+    assert f"mpitasks: journal {str(tmp_path)!r} can't be read: Is a directory; name the file" in capsys.readouterr().err
 
 
 def test_the_command_line_and_the_environment_have_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

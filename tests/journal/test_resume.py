@@ -420,6 +420,35 @@ def test_the_first_may_be_cancelled(threads: Run) -> None:
     assert sorted(ran) == [1, 2, 3]
 
 
+@task("tests.journal.giving_way", memo=True, bind=True, retries=1)
+def giving_way(ctx: Context, how: str) -> str:
+    """Run until the test lets it end, or nobody wants the outcome; then end with half of it, or by failing."""
+    ran.append(how)
+    while not hold.wait(0.001):
+        if ctx.should_stop():
+            if how == "fails":
+                raise ValueError
+            return "half of it"
+    return "all of it"
+
+
+@pytest.mark.parametrize("how", ["returns", "fails"])
+def test_the_first_may_be_cancelled_while_it_runs(threads: Run, how: str) -> None:
+    """It ends early, and the next runs for the others, who have not given up anything."""
+
+    def main() -> list[Any]:
+        first, second, third = giving_way.map([how] * 3)
+        while not ran:
+            time.sleep(0.001)
+        taken = first.cancel()
+        ended = first.exception() is None and first.result()
+        hold.set()
+        return [taken, ended, second.result(), third.result()]
+
+    assert threads(main) == [False, how == "returns" and "half of it", "all of it", "all of it"]
+    assert ran == [how] * 2
+
+
 def test_followers_are_cancelled_with_the_run(threads: Run) -> None:
     """Nobody waits for ever."""
     futures: list[Any] = []

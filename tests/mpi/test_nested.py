@@ -161,8 +161,35 @@ def main():
     print(time.perf_counter() - began < 3)
 {START}"""
     ended = mpiexec(ranks, source)
-    assert (ended.returncode, ended.stdout) == (0, "ValueError('the bottom') True 4\nOSError('left')\nTrue\n")
+    assert (ended.returncode, ended.stdout) == (1, "ValueError('the bottom') True 4\nOSError('left')\nTrue\n")
     assert "a call of 'app.fail' failed, and nobody asked for its result" in ended.stderr
+
+
+FORGETS = f"""{TASKS}
+@task
+def forget(how):
+    kept.extend([fail.delay(0), fail.delay(0)])
+    fail.delay(0)
+    mpitasks.wait(kept)
+    if how == "raises":
+        raise OSError(how)
+    return add.delay(1) if how == "gives back" else None
+
+kept = []
+
+def main():
+    print(repr(forget.delay(sys.argv[1]).exception()))
+{START}"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("returns", 1), ("gives back", 1), ("raises", 0)])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_failures_that_a_call_did_not_ask_for_give_code_1(mpiexec: Mpiexec, ranks: int, how: str, code: int) -> None:
+    """As main's do, the run's sum counts them; unless the call failed itself, and main has asked for that."""
+    ended = mpiexec(ranks, FORGETS, how)
+    assert (ended.returncode, ended.stdout) == (code, "OSError('raises')\n" if how == "raises" else "None\n")
+    said = "3 failed calls of this run: nobody asked for the result; the exit code is 1" in ended.stderr
+    assert (said, ended.stderr.count("a call of 'app.fail' failed")) == (bool(code), 3)
 
 
 CROSS = """
@@ -273,6 +300,32 @@ def main():
 {START}"""
     ended = mpiexec(3, source)
     assert (ended.returncode, sorted(ended.stdout.split("\n"))) == (0, sorted(["", *(f"said {n}" for n in range(20))]))
+
+
+def test_so_are_those_of_callbacks(mpiexec: Mpiexec) -> None:
+    """Which may come after the end of main, and of the call that has added them."""
+    source = f"""{TASKS}
+@task
+def say(n):
+    time.sleep(0.01)
+    print("said", n, flush=True)
+    return n
+
+def further(future):
+    if future.result() < 20:
+        say.delay(future.result() + 1).add_done_callback(further)
+
+@task
+def leave():
+    for n in (0, 10):
+        say.delay(n).add_done_callback(further)
+
+def main():
+    leave.delay().result()
+{START}"""
+    ended = mpiexec(3, source)
+    said = [f"said {n}" for n in [*range(21), *range(10, 21)]]
+    assert (ended.returncode, sorted(ended.stdout.split("\n"))) == (0, sorted(["", *said]))
 
 
 def test_a_journal_holds_calls_of_calls(mpiexec: Mpiexec) -> None:

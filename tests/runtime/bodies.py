@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mpitasks import current, resource, task
-from mpitasks.errors import Deadlock, TaskTimeout
+from mpitasks.errors import Deadlock, FarmBroken, TaskTimeout
 from mpitasks.runtime.alarm import TimeUp
 
 from .programs import ALWAYS, LIMITS, RESOURCES, Again, Call, Nest, Pool, Program, TaskKind
-from .verdict import DEADLOCK, KID_FAILED, Attempt, Made, Seen, Token, Verdict
+from .verdict import DEADLOCK, KID_FAILED, Attempt, Due, Made, Seen, Token, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +90,8 @@ class Bodies(Verdict):
     """Makes calls, and is what they do."""
 
     times_up = 0
+    is_calling_back = False
+    """Whether a callback submits a call just now."""
 
     def __init__(self, program: Program, tasks: dict[TaskKind, Task[..., Any]], stage: Stage) -> None:
         super().__init__(program, Seen())
@@ -115,6 +117,30 @@ class Bodies(Verdict):
         made = Made(len(self.numbered), call, name or call.task.name, limit, take[0], take[1], pool, parent)
         self.numbered.append(made)
         return made
+
+    def call_back(self, made: Made) -> None:
+        """Have a callback submit what comes when that call has ended."""
+        if made.call.then is not None:
+            assert made.future is not None
+            due, then = Due(made, made.parent), made.call.then
+            self.due.append(due)
+            made.future.add_done_callback(lambda _: self._called_back(due, then))
+
+    def _called_back(self, due: Due, then: Call) -> None:
+        with self._noting():
+            due.count += 1
+            made = self.make(then, [], parent=due.parent)
+            made.is_called_back = True
+            is_inside, self.is_calling_back = self.is_calling_back, True
+            try:
+                made.future = self.options(made).delay(*self.arguments(made))
+            except FarmBroken:
+                assert self.has_raised
+                return
+            finally:
+                self.is_calling_back = is_inside
+            self.kids.append(made)
+            self.call_back(made)
 
     def options(self, made: Made) -> Task[..., Any]:
         """Its task, as it is to be called."""
@@ -222,6 +248,7 @@ class Bodies(Verdict):
                 kid.future = self.options(kid).delay(*self.arguments(kid))
                 attempt.kids.append(kid)
                 self.kids.append(kid)
+                self.call_back(kid)
         for which in nest.regrets if attempt.kids else ():
             kid = attempt.kids[which % len(attempt.kids)]
             assert kid.future is not None
@@ -234,9 +261,9 @@ class Bodies(Verdict):
             return self.make(call, attempt.kids, parent=attempt)
         shared = [made for made in self.numbered if made.call.task.memo and not made.inputs]
         if attempt.made.call.nest is not None and attempt.made.call.nest.regrets:
-            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever.
+            # One that gives back what it has cancelled is cancelled too, and the next of its equals runs, for ever; so do two.
             mine = {made.number for made in attempt.ancestors()}
-            shared = [made for made in shared if made.number not in mine]
+            shared = [made for made in shared if made.number not in mine and not (made.call.nest and made.call.nest.regrets)]
         first = shared[-1 - call.which % len(shared)] if shared else None
         return None if first is None else replace(first, parent=attempt, future=None, asked=False, cancelled=False)
 
@@ -292,7 +319,8 @@ class Bodies(Verdict):
         """That a call is told that it waits in vain is true: nobody runs what it waits for, and its slave could not."""
         if attempt.upsets != self._upsets():
             return  # something has changed since that was found out, perhaps
-        active = [one for some in self.seen.attempts.values() for one in some if one.is_inside and not one.waits]
+        attempts = [one for some in self.seen.attempts.values() for one in some]
+        active = [one for one in attempts if one.is_inside and not one.waits and not one.is_called_back]
         helpers = [one for one in active if kid in one.ancestors()]
         assert not helpers, f"{attempt.made} does not wait for {kid} in vain: {[one.made for one in helpers]} runs"
         waits_for_others = kid.inputs or kid.after or kid.call.task.memo or self.seen.attempts[kid.number]

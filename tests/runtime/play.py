@@ -108,6 +108,7 @@ class Play(Bodies):
         columns = zip(*map(self.arguments, made), strict=True)
         for one, future in zip(made, kind.map(*columns, chunksize=step.chunk), strict=True):
             one.future = future
+            self.call_back(one)
         self._regret(made, step.regrets)
 
     @do.register
@@ -124,8 +125,10 @@ class Play(Bodies):
         submit = self.master.submit
 
         def noting(*args: Any) -> Future[Any]:
-            drawn.append(submit(*args))
-            return drawn[-1]
+            future = submit(*args)
+            if not self.is_calling_back:
+                drawn.append(future)
+            return future
 
         submit_many = self.master.submit_many
 
@@ -221,11 +224,13 @@ class Play(Bodies):
         made = replace(first, parent=None, asked=False, cancelled=False)
         self.made.append(made)
         made.future = self.options(made).delay(*self.arguments(made))
+        self.call_back(made)
         return made
 
     def _delay(self, call: Call) -> None:
         made = self._make(call, 0)
         made.future = self.options(made).delay(*self.arguments(made))
+        self.call_back(made)
 
     def _make(self, call: Call, nth: int, *, pool: Pool | None = None, name: str = "") -> Made:
         """A call to come; those that are made together take the same futures."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 LIMITS = (None, 1, 2)
 RESOURCES = (None, "plain", "file", "license", "page")
@@ -66,6 +68,8 @@ class Call(Terse):
     """Nothing on the stage can interrupt it: it is given up, and goes on."""
     nest: Nest | None = None
     """What it submits itself, each time that it runs."""
+    then: Call | None = None
+    """What a callback of its future submits, once it has ended."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -241,6 +245,7 @@ def calls(
         size=st.sampled_from([0, 0, 0, 0, 70_000]),
         timeout=TIMEOUTS,
         nest=some_times(NESTS, 8) if nest is None else nest,
+        then=some_times(THENS, 10),
     )
 
 
@@ -248,10 +253,17 @@ def _call(flaw: Flaw, **others: Any) -> Call:
     return Call(**flaw._asdict(), **others)
 
 
-def some_times(strategy: st.SearchStrategy[Nest], one_in: int) -> st.SearchStrategy[Nest | None]:
+def some_times(strategy: st.SearchStrategy[T], one_in: int) -> st.SearchStrategy[T | None]:
     """None, but for one in so many."""
     return st.integers(1, one_in).flatmap(lambda number: strategy if number == one_in else st.none())
 
+
+LAST_THENS = st.builds(
+    *(Call, st.sampled_from([TaskKind(limit) for limit in LIMITS])),
+    seconds=SECONDS,
+    fails=st.sampled_from([0, 0, 0, ALWAYS]),
+)
+THENS = st.one_of(LAST_THENS, st.builds(Call, seconds=SECONDS, then=LAST_THENS))
 
 PLAIN_NESTS = st.builds(
     Nest,
@@ -270,6 +282,7 @@ def plain_calls() -> st.SearchStrategy[Call]:
         priority=st.sampled_from([0, 0, 0, 1, -1]),
         kills=KILLS,
         nest=some_times(PLAIN_NESTS, 8),
+        then=some_times(LAST_THENS, 10),
     )
 
 

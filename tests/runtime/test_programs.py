@@ -21,6 +21,7 @@ from mpitasks.core.scheduler import Scheduler
 from mpitasks.retries import Retries
 from mpitasks.runtime import keeper
 from mpitasks.runtime.endings import Endings
+from mpitasks.runtime.master import Master
 from mpitasks.runtime.slave import Slave
 
 from .bodies import define
@@ -39,8 +40,15 @@ if TYPE_CHECKING:
 class AtOnce:
     """A thread that has done its work when it is started: on the stage, a seed tells the whole story."""
 
-    def __init__(self, target: Callable[..., object], args: tuple[Any, ...], **_: object) -> None:
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...] = (), **_: object) -> None:
         self.start = lambda: target(*args)
+
+    def is_alive(self) -> bool:
+        """Not after that."""
+        return False
+
+    def join(self, timeout: float) -> None:
+        """It has ended."""
 
 
 @pytest.fixture
@@ -49,7 +57,8 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.setattr(registry, "_resources", {})
     monkeypatch.setattr("mpitasks.futures._logger.disabled", True)  # failures that nobody asks for are usual here
-    monkeypatch.setattr("mpitasks.runtime.overdue.threading", SimpleNamespace(Thread=AtOnce))
+    for module in ("overdue", "nested"):
+        monkeypatch.setattr(f"mpitasks.runtime.{module}.threading", SimpleNamespace(Thread=AtOnce))
     tasks, clock = define(), Clock(monkeypatch)
 
     def run(program: Program) -> None:
@@ -106,6 +115,7 @@ def test_ten_thousand_programs_end_as_a_serial_run_would(play: Run) -> None:
 
 MEMO = TaskKind(memo=True)
 SLOW_THEN_ANOTHER = Nest((Call(seconds=1.0), Call(after=(0,))), how="join")
+LATE_CALLBACK = Delay(Call(nest=Nest((Call(then=Call()),), how="leave")))
 FOUND = {
     "a call waits for one that gave back another that comes after a third: it was told of a deadlock": Program(
         2, 0, (Delay(Call(nest=Nest((Call(nest=SLOW_THEN_ANOTHER),)))),)
@@ -156,6 +166,7 @@ FOUND = {
             Compute(1.0, 3),
         ),
     ),
+    "a callback on a slave submits when main has returned: that call never ran": Program(1, 0, (LATE_CALLBACK,)),
 }
 
 
@@ -269,3 +280,10 @@ def test_what_runs_on_top_of_a_call_is_looked_at(play: Run, monkeypatch: pytest.
     waits = Delay(Call(nest=Nest((Call(seconds=0.02), Call(), Call()))))
     with pytest.raises(AssertionError, match="is none of its"):
         play(Program(2, 8, (waits, waits)))
+
+
+def test_calls_of_late_callbacks_are_looked_for(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends without asking the slaves whether callbacks are left: few programs show that, this one does."""
+    monkeypatch.setattr(Master, "have_settled", lambda _: True)
+    with pytest.raises(AssertionError, match="ended by FarmBroken"):
+        play(Program(1, 0, (LATE_CALLBACK,)))

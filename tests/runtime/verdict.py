@@ -54,6 +54,8 @@ class Made:
     """Whether somebody asked to cancel it."""
     cancelled: bool = False
     """Whether it was told that this came in time."""
+    is_called_back: bool = False
+    """Whether a callback has submitted it: nobody waits for it."""
 
     def __repr__(self) -> str:
         return f"call {self.number} of {self.queue!r}"
@@ -63,6 +65,17 @@ class Made:
         """How the wire names it; None: main made it, or it ended before it was sent."""
         number = getattr(self.future, "_number", 0)
         return None if self.parent is None or not number else (int(self.parent.actor.rank), number)
+
+
+@dataclass(eq=False)
+class Due:
+    """A callback that was added to the future of a call."""
+
+    made: Made
+    parent: Attempt | None
+    """What has added it; None: main."""
+    count: int = 0
+    """How often it ran."""
 
 
 @dataclass(eq=False)
@@ -87,6 +100,11 @@ class Attempt:
     def returned(self) -> bool:
         """Whether it has, and its slave was there to say so."""
         return (self.value is not None or self.joined is not None) and not self.actor.is_dead
+
+    @property
+    def is_called_back(self) -> bool:
+        """Whether it runs for a callback: what has added that waits for nothing of it."""
+        return any(made.is_called_back for made in self.ancestors())
 
     def ancestors(self) -> Iterator[Made]:
         """What it runs for."""
@@ -132,6 +150,8 @@ class Verdict:
         self.numbered: list[Made] = []
         """All, by number."""
         self.kids: list[Made] = []
+        """By other calls, and by callbacks."""
+        self.due: list[Due] = []
         self.left: set[int] = set()
         """Slaves that are still in a call which was given up, at the end."""
 
@@ -145,6 +165,13 @@ class Verdict:
                 self._judge(kid, ended)
             if kid.future is not None and kid.key and kid.future.done():
                 assert outcome_of(kid.future) == ended, f"{kid} ended by {ended}, and its slave knows another end"
+
+        for due in self.due:
+            assert due.count == 1 or (due.count == 0 and self._may_be_lost(due)), f"{due.count} callbacks of {due.made}"
+
+    def _may_be_lost(self, due: Due) -> bool:
+        """Whether its slave could not run it: it died, or was left or let go before that."""
+        return due.parent is not None and (self.has_raised or due.parent.actor.is_dead or due.parent.actor.rank in self.left)
 
     def ended(self, made: Made) -> str:
         """How a call has ended; empty: it was made on a slave that died before it was told, or that is left in a call."""
@@ -193,7 +220,7 @@ class Verdict:
             permitted.add(InitializerFailed.__name__)
         if self.deaths >= STRIKES or self.deaths >= self.program.slaves - 1 > 0 or self.deaths == self.program.slaves:
             permitted.add(LOST)
-        if made.asked or ((made.call.task.memo or made.parent is not None) and self.has_raised):
+        if made.asked or ((made.call.task.memo or made.parent is not None or made.is_called_back) and self.has_raised):
             permitted.add(CANCELLED)
         if made.parent is not None:
             permitted |= self._by_parent(made.parent)
@@ -202,7 +229,7 @@ class Verdict:
     def _by_parent(self, parent: Attempt) -> set[str]:
         """How it may end because of what submitted it."""
         was_given_up = parent.made.call.timeout is not None
-        permitted = {CANCELLED} if was_given_up or not parent.returned else set()
+        permitted = {CANCELLED} if _is_over(parent) else set()
         if was_given_up or self.has_raised:
             permitted.add(FarmBroken.__name__)
         if was_given_up:
@@ -227,9 +254,13 @@ class Verdict:
                 permitted.add(failure)
             else:
                 permitted = (permitted - self._good(made)) | {failure}
-        elif call.fails and (self.has_raised or made.asked):  # it does not run again
+        elif call.fails and self._is_unwanted(made):  # it does not run again
             permitted.add(failure)
         return permitted
+
+    def _is_unwanted(self, made: Made) -> bool:
+        """Whether nobody may have wanted its outcome any more when it failed."""
+        return self.has_raised or made.asked or (made.parent is not None and _is_over(made.parent))
 
     def _by_kids(self, made: Made) -> set[str]:
         """How it may end by what it submits: as it was seen, the last time that it ran."""
@@ -288,8 +319,13 @@ class Verdict:
         if ended in {*UNBEGUN, InitializerFailed.__name__}:
             joins = made.call.nest is not None and made.call.nest.how == "join"
             return 0, most - (not joins) + self.deaths
-        is_usual = not (self.has_raised or self.deaths or made.call.timeout is not None or made.call.nest is not None)
+        is_usual = not (self._is_unwanted(made) or self.deaths or made.call.timeout is not None or made.call.nest is not None)
         return most if is_usual else 1, most + self.deaths
+
+
+def _is_over(attempt: Attempt) -> bool:
+    """Whether it may have ended without a value, so that nobody asks for what it has submitted."""
+    return attempt.made.call.timeout is not None or not attempt.returned
 
 
 def _line_of(parent: Attempt) -> Iterator[Made]:
