@@ -431,14 +431,8 @@ class Futures(Sequence[Future[T_co]]):
             Exception: What the first failed call raised; a note says how many more have failed.
         """
         deadline = _deadline(timeout)
-        values: list[T_co] = []
-        for place, future in enumerate(self._futures):
-            error = future.exception(_left(deadline))
-            if error is not None:
-                _note_others(error, self._futures[place + 1 :])
-                raise error
-            values.append(future.result())
-        return values
+        values = self._all_values(deadline)
+        return [self._value(place, deadline, timeout) for place in range(len(self))] if values is None else values
 
     def outcomes(self, timeout: float | None = None) -> list[Done[T_co] | Failed]:
         """All outcomes, in the order of the calls; a cancelled call counts as failed.
@@ -447,7 +441,44 @@ class Futures(Sequence[Future[T_co]]):
             ResultTimeout: The time ran out.
         """
         deadline = _deadline(timeout)
-        return [_outcome(future, _left(deadline)) for future in self._futures]
+        values = self._all_values(deadline)
+        return [self._outcome(future, deadline, timeout) for future in self] if values is None else list(map(Done, values))
+
+    def _all_values(self, deadline: float | None) -> list[T_co] | None:  # noqa: ARG002  some know how
+        """All values at once; None: one by one, they tell better what is wrong."""
+        return None
+
+    def _value(self, place: int, deadline: float | None, timeout: float | None) -> T_co:
+        future = self[place]
+        error = self._error(future, deadline, timeout)
+        if error is not None:
+            _note_others(error, self[place + 1 :])
+            raise error
+        return future.result()
+
+    def _outcome(self, future: Future[T_co], deadline: float | None, timeout: float | None) -> Done[T_co] | Failed:
+        try:
+            error = self._error(future, deadline, timeout)
+        except concurrent.futures.CancelledError as cancelled:
+            return Failed(cancelled)
+        return Failed(error) if error is not None else Done(future.result())
+
+    def _error(self, future: Future[T_co], deadline: float | None, timeout: float | None) -> BaseException | None:
+        """What one of them has raised; None if it returned.
+
+        Raises:
+            ResultTimeout: The time for all of them ran out.
+            concurrent.futures.CancelledError: It was cancelled.
+        """
+        try:
+            return future.exception(_left(deadline))
+        except ResultTimeout:
+            left = f"{len(self) - self._ended()} of {len(self)} calls have not ended in {timeout} s"
+            msg = f"{left}, the first of them one of {future.task_name!r}; they go on, ask again later"
+            raise ResultTimeout(msg) from None
+
+    def _ended(self) -> int:
+        return sum(future.done() for future in self._futures)
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
@@ -463,15 +494,7 @@ class Futures(Sequence[Future[T_co]]):
         return wire.itself, (list(self._futures),)
 
     def __repr__(self) -> str:
-        return f"<Futures: {sum(future.done() for future in self._futures)} of {len(self)} ended>"
-
-
-def _outcome(future: Future[T], timeout: float | None) -> Done[T] | Failed:
-    try:
-        error = future.exception(timeout)
-    except concurrent.futures.CancelledError as cancelled:
-        return Failed(cancelled)
-    return Failed(error) if error is not None else Done(future.result())
+        return f"<Futures: {self._ended()} of {len(self)} ended>"
 
 
 def _note_others(error: BaseException, others: Iterable[Future[Any]]) -> None:

@@ -15,7 +15,9 @@ from itertools import accumulate, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from .futures import Done, Failed, Future, Futures, Watcher, _deadline, _left
+from typing_extensions import override
+
+from .futures import Future, Futures, Watcher, _left
 
 if TYPE_CHECKING:
     from .farm import Farm
@@ -164,40 +166,17 @@ class ManyFutures(Futures[T_co]):
     def __iter__(self) -> Iterator[Future[T_co]]:
         return (part.future(place) for part in self._parts for place in range(part.count))
 
-    def results(self, timeout: float | None = None) -> list[T_co]:
-        """All values, in the order of the calls.
-
-        Args:
-            timeout: Seconds to wait for all of them together.
-
-        Raises:
-            ResultTimeout: The time ran out.
-            Exception: What the first failed call raised; a note says how many more have failed.
-        """
-        deadline = _deadline(timeout)
-        values = self._values(deadline)
-        return super().results(_left(deadline)) if values is None else values
-
-    def outcomes(self, timeout: float | None = None) -> list[Done[T_co] | Failed]:
-        """All outcomes, in the order of the calls; a cancelled call counts as failed.
-
-        Raises:
-            ResultTimeout: The time ran out.
-        """
-        deadline = _deadline(timeout)
-        values = self._values(deadline)
-        return super().outcomes(_left(deadline)) if values is None else list(map(Done, values))
-
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
         cancelled = [part.cancel() for part in self._parts]
         return all(cancelled)
 
-    def __repr__(self) -> str:
-        return f"<Futures: {sum(part.ended() for part in self._parts)} of {len(self)} ended>"
+    @override
+    def _ended(self) -> int:
+        return sum(part.ended() for part in self._parts)
 
-    def _values(self, deadline: float | None) -> list[T_co] | None:
-        """All values; None: one by one, they tell better what is wrong."""
+    @override
+    def _all_values(self, deadline: float | None) -> list[T_co] | None:
 
         def wait(done: Callable[[], bool], watch: Callable[[], threading.Event]) -> bool:
             return done() or self._farm.wait(done, watch, _left(deadline))

@@ -308,17 +308,22 @@ def test_outcomes_are_done_or_failed(threads: Run) -> None:
     assert isinstance(cancelled.error, CANCELLED)
 
 
-def test_futures_share_one_timeout(threads: Run) -> None:
-    """`results` and `outcomes` give up together."""
+@pytest.mark.parametrize("ask", [Futures.results, Futures.outcomes], ids=["results", "outcomes"])
+def test_futures_share_one_timeout(threads: Run, ask: Any) -> None:
+    """`results` and `outcomes` give up together, and say after how long, however the calls were made."""
 
     def main() -> None:
         door = gate()
-        many = Futures([add.delay(1), hold.delay(), hold.delay()])
-        with pytest.raises(ResultTimeout, match="has not ended within"):
-            many.results(timeout=0.01)
-        with pytest.raises(ResultTimeout, match="has not ended within"):
-            many.outcomes(timeout=0.01)
-        assert repr(many) == "<Futures: 1 of 3 ended>"
+        several, mapped = Futures([add.delay(1), hold.delay(), hold.delay()]), hold.map(["gate"] * 5)
+        with pytest.raises(
+            ResultTimeout, match=r"^2 of 3 calls have not ended in 0.01 s, the first of them one of '\S+\.hold'; "
+        ):
+            ask(several, timeout=0.01)
+        with pytest.raises(
+            ResultTimeout, match=r"^5 of 5 calls have not ended in 0.01 s, the first of them one of '\S+\.hold'; "
+        ):
+            ask(mapped, timeout=0.01)
+        assert [repr(several), repr(mapped)] == ["<Futures: 1 of 3 ended>", "<Futures: 0 of 5 ended>"]
         door.opened.set()
 
     threads(main)
