@@ -480,6 +480,18 @@ class Futures(Sequence[Future[T_co]]):
     def _ended(self) -> int:
         return sum(future.done() for future in self._futures)
 
+    def _each_once(self) -> Futures[T_co]:
+        return Futures(dict.fromkeys(self._futures))
+
+    def _watch(self, watcher: Watcher) -> None:
+        """Tell the watcher what ends, and what has."""
+        for future in self._futures:
+            future._watch(watcher)
+
+    def _unwatch(self, watcher: Watcher) -> None:
+        for future in self._futures:
+            future._unwatch(watcher)
+
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
         cancelled = [future.cancel() for future in self._futures]
@@ -541,29 +553,32 @@ def wait(
     if return_when not in known:
         msg = f"return_when={return_when!r} is not known; known: {', '.join(known)}"
         raise ValueError(msg)
-    futures = _checked(fs, "wait()")
+    given = _checked(fs, "wait()")
     done: set[Future[T]] = set()
-    with _watching(futures) as waiting:
+    with _watching(given) as waiting:
         for future in waiting.until(_deadline(timeout)):
             done.add(future)
             stop_at_failure = return_when == concurrent.futures.FIRST_EXCEPTION and _has_failed(future)
             if return_when == concurrent.futures.FIRST_COMPLETED or stop_at_failure:
                 break
+    futures = set(given)
     done |= {future for future in futures if future.done()}
-    return DoneAndNotDone(done, set(futures) - done)
+    return DoneAndNotDone(done, futures - done)
 
 
-def _checked(fs: Iterable[Future[T]], where: str) -> dict[Future[T], None]:
+def _checked(fs: Iterable[Future[T]], where: str) -> Futures[T]:
     """Each future once, in order.
 
     Raises:
         TypeError: Something else is among them.
     """
+    if isinstance(fs, Futures):
+        return fs._each_once()
     given: list[Any] = list(fs) if hasattr(fs, "__iter__") else [None]
     if not all(isinstance(one, Future) for one in given):
         msg = f"{where} takes an iterable of futures, such as [f.delay()] or f.map(items), and got {fs!r}"
         raise TypeError(msg)
-    return dict.fromkeys(given)
+    return Futures(given)._each_once()
 
 
 def _has_failed(future: Future[Any]) -> bool:
@@ -577,30 +592,38 @@ def _has_failed(future: Future[Any]) -> bool:
 class _watching(Generic[T]):  # noqa: N801  a context manager, used like a function
     """Yields futures as they end."""
 
-    def __init__(self, futures: Iterable[Future[T]]) -> None:
-        self._futures = list(futures)
+    def __init__(self, futures: Futures[T]) -> None:
+        self._futures = futures
         self._watcher = Watcher()
 
     def __enter__(self) -> _watching[T]:
-        for future in self._futures:
-            future._watch(self._watcher)
+        self._futures._watch(self._watcher)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for future in self._futures:
-            future._unwatch(self._watcher)
+        self._futures._unwatch(self._watcher)
 
     def until(self, deadline: float | None) -> Iterator[Future[T]]:
         """The futures as they end; stops when all have, or when the time runs out."""
-        ended = self._watcher.ended
-        for _ in range(len(self._futures)):
+        ended, left = self._watcher.ended, len(self._futures)
+        while left:
             if not ended and not self._wait(deadline):
                 return
-            yield cast("Future[T]", ended.popleft())
+            for future in _told(ended.popleft()):
+                left -= 1
+                yield future
 
     def _wait(self, deadline: float | None) -> bool:
         farm = self._futures[0]._farm
         return farm.wait(lambda: bool(self._watcher.ended), lambda: self._watcher.event, _left(deadline))
+
+
+def _told(one: Any) -> Iterable[Future[Any]]:  # noqa: ANN401  a future, or what a block of a map tells: see many.Batch
+    """The futures that a watcher was told of; those of a block are made now, which costs little once they have ended."""
+    if not isinstance(one, tuple):
+        return (one,)
+    block, first, count = one
+    return (block.future(place) for place in range(first, first + count))
 
 
 class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurrent.futures.as_completed
@@ -616,7 +639,7 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
     """
 
     def __init__(self, fs: Iterable[Future[T]], timeout: float | None = None) -> None:
-        self._futures = list(_checked(fs, "as_completed()"))
+        self._futures = _checked(fs, "as_completed()")
         self._timeout = timeout
         self._deadline = _deadline(timeout)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
@@ -63,6 +64,9 @@ class Batch(Protocol):
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
 
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
+
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
 
@@ -112,23 +116,29 @@ class OneByOne:
         for place, future in enumerate(self._futures):
             future._watch(cast("Watcher", _Place(self, place, watcher)))
 
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
+        for place, future in enumerate(self._futures):
+            future._unwatch(cast("Watcher", _Place(self, place, watcher)))
+
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
         for future in self._futures:
             future._retrieved = True
 
 
+@dataclass(frozen=True, slots=True)  # equal to another that tells the same
 class _Place:
     """Tells a watcher which of a block has ended. Speaks the protocol of the standard library's waiters."""
 
-    def __init__(self, block: OneByOne, place: int, watcher: Watcher) -> None:
-        self._told = block, place, 1
-        self._watcher = watcher
+    block: OneByOne
+    place: int
+    watcher: Watcher
 
     def add_result(self, _: object) -> None:
         """It has."""
-        self._watcher.ended.append(cast("Any", self._told))
-        self._watcher.event.set()
+        self.watcher.ended.append(cast("Any", (self.block, self.place, 1)))
+        self.watcher.event.set()
 
     add_exception = add_cancelled = add_result
 
@@ -174,6 +184,20 @@ class ManyFutures(Futures[T_co]):
     @override
     def _ended(self) -> int:
         return sum(part.ended() for part in self._parts)
+
+    @override
+    def _each_once(self) -> Futures[T_co]:
+        return self
+
+    @override
+    def _watch(self, watcher: Watcher) -> None:
+        for part in self._parts:
+            part.tell(watcher)
+
+    @override
+    def _unwatch(self, watcher: Watcher) -> None:
+        for part in self._parts:
+            part.tell_no_more(watcher)
 
     @override
     def _all_values(self, deadline: float | None) -> list[T_co] | None:

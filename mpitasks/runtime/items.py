@@ -170,8 +170,8 @@ class Batch:
         """Those that the scheduler has, waiting or sent."""
         self.early: set[CallId] = set()
         """Those which know that they should stop: what they return may be half of it."""
-        self._told: deque[Any] | None = None
-        """Who wants to know finds here what has ended."""
+        self._watchers: tuple[Watcher, ...] = ()
+        """Who wants to know what has ended."""
         self._parts = parts
         self._event: threading.Event | None = None
         self._ended: list[_Ended] = []
@@ -250,10 +250,17 @@ class Batch:
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
         with self._parts.lock:
-            told = self._told = cast("deque[Any]", watcher.ended)
-            self._event = watcher.event
+            self._watchers += (watcher,)
+            told = cast("deque[Any]", watcher.ended)
             told.extend((self, ended.first, ended.width) for ended in self._ended)
-            told.extend((self, place, 1) for place, future in self._futures.items() if future.done())
+            told.extend(
+                (self, place, 1) for place, future in self._futures.items() if future.done() and not self._ended_at(place)
+            )
+
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
+        with self._parts.lock:
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
@@ -424,15 +431,17 @@ class Batch:
         self.left -= count
         if not self.left:
             self.items = ()  # nobody needs the arguments any more
-        if self._told is not None:
-            self._told.append((self, place, count))
-        if self._event is not None:
+        for watcher in self._watchers:
+            watcher.ended.append(cast("Any", (self, place, count)))
+        if self._event is not None or self._watchers:
             self._parts.ended.append(self)
 
     def _announce(self) -> None:
         """Wake who waits."""
         if self._event is not None:
             self._event.set()
+        for watcher in self._watchers:
+            watcher.event.set()
 
     def _ended_at(self, place: int) -> _Ended | None:
         """Those that have ended with that one."""

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mpitasks
-from mpitasks import Done, Failed, RemoteError, current, task
+from mpitasks import Done, Failed, RemoteError, as_completed, current, task, wait
 from mpitasks.errors import EncodeError
-from mpitasks.futures import Future
+from mpitasks.futures import Future, _watching
 from mpitasks.runtime.batches import is_simple
 from mpitasks.runtime.loop import Loop
 from tests.runtime.world import World, echo
@@ -85,6 +85,34 @@ def test_a_chunk_is_one_message_each_way(new_world: NewWorld) -> None:
     assert many.results() == list(range(7))
     assert many._parts[0]._futures == {}  # type: ignore[attr-defined]  # it is a map's
     assert world.messages("REPORT") == []
+
+
+def test_futures_of_a_map_are_made_as_they_end(new_world: NewWorld) -> None:
+    """For all who watch it, each once; and the calls go together, as if nobody did."""
+    world = new_world(1)
+    meanwhile[3] = lambda: 1 // 0
+    many = count.map(range(7), chunksize=7)
+    batch = many._parts[0]  # type: ignore[attr-defined]  # it is a map's
+    with _watching(many) as one, _watching(many) as other:
+        assert (len(batch._watchers), batch._futures) == (2, {})
+        world.finish()
+        assert list(batch._futures) == [3]
+        ended = [list(one.until(None)), list(other.until(None))]
+    assert [len(ended[0]), set(ended[0])] == [7, set(many)]
+    assert (ended[1], batch._watchers) == (ended[0], ())
+    assert [len(list(as_completed(many))), len(wait(many).done), told(world)] == [7, 7, [(1, 7, 0)]]
+    assert many[3].exception() is not None
+
+
+def test_a_watcher_is_told_once_of_each(new_world: NewWorld) -> None:
+    """Of one whose future was made after its end, too, however early that was."""
+    world = new_world(1)
+    meanwhile[5] = lambda: world.master.step() or many[0].done()
+    meanwhile[6] = lambda: 1 // 0
+    many = count.map(range(8), chunksize=4)
+    world.finish()
+    assert many[5].result() is True
+    assert set(as_completed(many)) == set(many)
 
 
 def test_three_items_go_to_three_slaves(new_world: NewWorld) -> None:
