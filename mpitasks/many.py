@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures._base import PENDING
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from time import perf_counter
@@ -55,11 +56,14 @@ class Batch(Protocol):
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
 
+    def cancel_unsent(self) -> None:
+        """Cancel those that have not been sent to a slave."""
+
     def has_ended(self, place: int) -> bool:
         """Whether that one has."""
 
-    def values_from(self, place: int) -> list[Any]:
-        """The values of some of those that have ended, from this one on; at least one."""
+    def values_from(self, place: int, most: int) -> list[Any]:
+        """Hand over values of some that have ended, from this one on; one at least, so many at most. They are not kept."""
 
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
@@ -75,12 +79,16 @@ class OneByOne:
     """A block of which each call was submitted by itself."""
 
     def __init__(self, futures: Sequence[Future[Any]]) -> None:
-        self._futures = futures
+        self._futures = dict(enumerate(futures))
+        """By place; without those whose values were handed over."""
         self.count = len(futures)
+
+    def _left(self) -> list[Future[Any]]:
+        return list(self._futures.values())  # in one step: another thread may take values
 
     def ended(self) -> int:
         """How many have ended."""
-        return sum(future.done() for future in self._futures)
+        return self.count - sum(not future.done() for future in self._left())
 
     def future(self, place: int) -> Future[Any]:
         """The future of one."""
@@ -88,42 +96,52 @@ class OneByOne:
 
     def values(self, wait: Wait) -> list[Any] | None:
         """All values, once all have ended; None: the time ran out, one has not returned, or one can't be decoded."""
-        for future in self._futures:
+        for future in self._left():
             if not wait(future.done, future._event) or future.cancelled() or future.exception() is not None:
                 return None
-        return [future.result() for future in self._futures]
+        return [future.result() for future in self._left()]
 
     def event(self) -> threading.Event:
         """An event that is set when the first has ended that has not yet."""
-        waiting = (future for future in self._futures if not future.done())
-        return next(waiting, self._futures[0])._event()
+        for future in self._left():
+            if not future.done():
+                return future._event()
+        none_left = threading.Event()
+        none_left.set()
+        return none_left
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
-        cancelled = [future.cancel() for future in self._futures]
+        cancelled = [future.cancel() for future in self._left()]
         return all(cancelled)
+
+    def cancel_unsent(self) -> None:
+        """Cancel those that have not been sent to a slave."""
+        for future in self._left():
+            if future._state == PENDING:
+                future.cancel()
 
     def has_ended(self, place: int) -> bool:
         """Whether that one has."""
         return self._futures[place].done()
 
-    def values_from(self, place: int) -> list[Any]:
-        """The value of that one."""
-        return [self._futures[place].result()]
+    def values_from(self, place: int, most: int) -> list[Any]:  # noqa: ARG002  as in the protocol
+        """Hand over the value of that one."""
+        return [self._futures.pop(place).result()]
 
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this block, the place, and 1."""
-        for place, future in enumerate(self._futures):
+        for place, future in self._futures.items():
             future._watch(cast("Watcher", _Place(self, place, watcher)))
 
     def tell_no_more(self, watcher: Watcher) -> None:
         """The watcher need not know any more."""
-        for place, future in enumerate(self._futures):
+        for place, future in self._futures.items():
             future._unwatch(cast("Watcher", _Place(self, place, watcher)))
 
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
-        for future in self._futures:
+        for future in self._left():
             future._retrieved = True
 
 
@@ -231,6 +249,7 @@ class Calls:
         self, farm: Farm, plan: Plan, one: Callable[[tuple[Any, ...]], Future[Any]], fits: Callable[[int], bool]
     ) -> None:
         self.farm = farm
+        self.name = plan.name
         self.first = max(1, plan.chunk)
         """Of these, the first block: what had better begin at once, or is to travel together."""
         self._plan = plan

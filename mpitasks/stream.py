@@ -162,7 +162,7 @@ class _Buffer:
         Raises:
             Exception: What the first has raised.
         """
-        values = batch.values_from(place)[: min(most, self.step)]
+        values = batch.values_from(place, min(most, self.step))
         self.left[batch] -= len(values)
         if not self.left[batch]:
             del self.left[batch]

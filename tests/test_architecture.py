@@ -208,7 +208,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": {"futures", "farm", "many"},
     "tasks": {"core.calls", "registry", "options", "futures", "farm", "many", "context", "stream"},
     "callables": {"core.calls", "options", "futures", "farm", "tasks"},
-    "executor": {"loops", "context", "core.calls", "options", "futures", "farm", "tasks", "callables"},
+    "executor": {"loops", "context", "core.calls", "options", "futures", "farm", "many", "tasks", "callables"},
     # What can be seen.
     "observe": set(),
     "observe.counts": {"core.calls", "core.scheduler", "core.tally"},

@@ -53,10 +53,13 @@ class Batches:
         given = _given(items, tuples=tuples) if self._parts.farm.takes_many(plan) else None
         if given is None:
             return None
+        function = None if plan.function is None else self._submissions.function_of_many(plan.function)
+        if plan.function is not None and function is None:
+            return None
         with self._parts.lock:
             if not self._parts.farm.takes_many(plan):
                 return None
-            batch = Batch(self._parts, plan, given, self._submissions.reserve(len(items)))
+            batch = Batch(self._parts, plan, given, self._submissions.reserve(len(items)), function)
             self._parts.farm.accept(Items(batch, batch.first, batch.count), [])
         return batch
 
@@ -76,8 +79,8 @@ class Batches:
 def is_simple(plan: Plan) -> bool:
     """Whether calls of this plan need nothing that is looked after for each by itself."""
     by_itself = plan.memo or plan.isolate or plan.cost or plan.after or plan.id is not None
-    travels = plan.function is not None or plan.setup is not None or plan.resource is not PLAIN
-    return not (by_itself or travels or plan.retries is not None or plan.timeout is not None)
+    needs = plan.setup is not None or plan.resource is not PLAIN
+    return not (by_itself or needs or plan.retries is not None or plan.timeout is not None)
 
 
 def _given(items: Sequence[Any], *, tuples: bool) -> Given | None:

@@ -125,7 +125,7 @@ class Master:
             losses=losses,
             drive=drive,
         )
-        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set())
+        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set(), functions)
         self._batches = Batches(parts, endings, submissions)
         self._intake = self._new_intake()
 
@@ -208,6 +208,14 @@ class Master:
             self._children.settle()
         self.announce()
         return in_time
+
+    def withdraw_unsent(self, batch: Batch) -> None:
+        """Cancel those of many calls that have not been sent."""
+        with self._lock:
+            batch.give_up_unsent()
+            self._decide_at = 0.0  # as above
+            self._children.settle()
+        self.announce()
 
     def fail(self, future: Future[Any], error: BaseException) -> None:
         """End a call with this error, if it has not been sent yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from itertools import count, islice
 from threading import RLock
@@ -86,6 +86,10 @@ class Submissions:
         else:
             self._submit_unusual(call, claims)
         return future
+
+    def function_of_many(self, function: Callable[..., Any]) -> bytes | None:
+        """A function that many calls share; None: they are to be taken one by one."""
+        return self._encoder.function_of_many(function)
 
     def reserve(self, count: int) -> CallId:
         """Take so many ids in a row. The first."""

@@ -184,7 +184,7 @@ def test_the_time_counts_from_the_call_of_map(monkeypatch, clock) -> None:
     asked: list[float | None] = []
 
     def body(executor: Executor) -> None:
-        values = executor.map(abs, range(3), timeout=60)
+        values = executor.map(abs, range(3), timeout=60, buffersize=1)
         wait = executor._farm.wait
         monkeypatch.setattr(executor._farm, "wait", lambda done, watch, left: asked.append(left) or wait(done, watch, left))
         for x in range(3):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mpitasks
-from mpitasks import Done, Failed, RemoteError, as_completed, current, task, wait
+from mpitasks import Done, Executor, Failed, RemoteError, as_completed, current, task, wait
 from mpitasks.errors import EncodeError
 from mpitasks.futures import Future, _watching
 from mpitasks.runtime.batches import is_simple
@@ -53,6 +53,26 @@ def grow(some: list[int]) -> list[int]:
 def where(ctx: mpitasks.Context, number: int) -> tuple[int, str, int, int]:
     """What a bound call knows of itself."""
     return number, ctx.task_name, ctx.rank, ctx._call
+
+
+def divided(x: int) -> int:
+    """No task."""
+    return 60 // x
+
+
+def missing() -> None:
+    """Fail to be there."""
+    raise LookupError("not here")
+
+
+class Unloadable:
+    """Can be pickled, and not unpickled."""
+
+    def __call__(self, x: int) -> int:
+        return x
+
+    def __reduce__(self) -> Any:
+        return missing, ()
 
 
 def told(world: World) -> list[tuple[int, int, int]]:
@@ -419,6 +439,48 @@ def test_a_broken_farm_ends_all(new_world: NewWorld) -> None:
         with pytest.raises(mpitasks.FarmBroken, match="gone"):
             future.result()
     world.slaves[1].run_all()
+
+
+# ---------------------------------------------------------------- functions that are no tasks
+
+
+@pytest.mark.parametrize("function", [divided, lambda x: 60 // x], ids=["by name", "by value"])
+def test_maps_of_executors_go_together(new_world: NewWorld, function: Callable[[int], int]) -> None:
+    """As those of tasks; the function goes once to each slave."""
+    world = new_world(1)
+    values = Executor().map(function, range(1, 6), chunksize=5)
+    more = Executor().map(function, range(6, 8), chunksize=2)
+    world.finish()
+    assert told(world) == [(1, 5, 0), (6, 2, 0)]
+    assert [list(values), list(more)] == [[60, 30, 20, 15, 12], [10, 8]]
+    assert [list(functions) for _, _, _, functions, _, _ in world.messages("WINDOW") if functions] == [[0]]
+
+
+def test_a_function_is_let_go_of_when_all_have_ended(new_world: NewWorld) -> None:
+    """Those that have failed, those that went alone, and those that were cancelled."""
+    world = new_world(1)
+    executor = Executor(max_workers=1)
+    values = executor.map(divided, [3, 0, 5, 6, *range(1, 9)], chunksize=4)
+    world.turn()
+    dropped = executor.map(divided, range(1, 9), chunksize=4)
+    executor.shutdown(wait=False, cancel_futures=True)
+    world.finish()
+    assert next(values) == 20
+    with pytest.raises(ZeroDivisionError):
+        next(values)
+    with pytest.raises(CancelledError):
+        next(dropped)
+    assert world.master._functions._in_use == {0: 0}
+
+
+def test_a_function_that_can_not_be_loaded_fails_each_call(new_world: NewWorld) -> None:
+    """At its place, as if it was submitted alone."""
+    world = new_world(1)
+    many = [Executor().map(Unloadable(), range(3), chunksize=3) for _ in range(2)]
+    world.finish()
+    for values in many:
+        with pytest.raises(LookupError, match="not here"):
+            next(values)
 
 
 # ---------------------------------------------------------------- taken apart
