@@ -337,7 +337,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench.timing": {"bench.wire"},
     "bench.slaves": {"bench.figures", "bench.wire", "context", "futures", "tasks"},
     "bench.short_calls": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing", "bench.wire"},
-    "bench.bulk": {"bench.figures", "bench.scale", "bench.timing", "bench.wire", "futures", "tasks"},
+    "bench.bulk": {"bench.figures", "bench.scale", "bench.timing", "bench.wire", "broadcasts", "futures", "tasks"},
     "bench.idle": {"bench.figures", "bench.scale", "bench.slaves", "tasks"},
     "bench.uneven": {"bench.figures", "bench.scale", "bench.slaves", "bench.wire"},
     "bench.memory": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing"},
