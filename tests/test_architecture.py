@@ -339,7 +339,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench.short_calls": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing", "bench.wire"},
     "bench.bulk": {"bench.figures", "bench.scale", "bench.timing", "bench.wire", "broadcasts", "futures", "tasks"},
     "bench.idle": {"bench.figures", "bench.scale", "bench.slaves", "tasks"},
-    "bench.uneven": {"bench.figures", "bench.scale", "bench.slaves", "bench.wire"},
+    "bench.uneven": {"bench.figures", "bench.scale", "bench.slaves", "bench.wire", "futures"},
     "bench.memory": {"bench.figures", "bench.scale", "bench.slaves", "bench.timing"},
     "bench.starting": {"bench.figures", "bench.scale", "isolation.aside", "launch"},
     "bench.table": {"bench.figures"},
