@@ -86,8 +86,8 @@ class Loop:
         self._slave = slave
         self._runner = runner
         self._run: _Run | None = None
-        self._pace = 0.0
-        """Seconds that each has taken of the last ones."""
+        self._paces: dict[str, float] = {}
+        """By task: seconds that each call has taken of the last ones."""
 
     @property
     def is_running(self) -> bool:
@@ -111,7 +111,7 @@ class Loop:
             self._run = None
             if not run.is_split:
                 seconds, run.count_told = perf_counter() - run.began, run.count
-                self._pace = seconds / run.count
+                self._paces[run.name] = seconds / run.count
                 self._tell(run, 0, seconds, alone=False)
         return self._last(run) if run.left else None
 
@@ -130,7 +130,7 @@ class Loop:
             unbegun = run.unbegun()
             done = run.count_told = len(run.values)
             run.is_split, run.left = True, run.count - done - unbegun
-            seconds = min(perf_counter() - run.began, done * self._pace)
+            seconds = min(perf_counter() - run.began, done * self._paces.get(run.name, 0.0))
             self._tell(run, run.left, seconds, alone=alone)
             run.began += seconds
 

@@ -510,6 +510,28 @@ def test_what_waits_behind_a_long_one_goes_elsewhere(new_world: NewWorld) -> Non
     assert [future.attempts for future in many] == [1] * 6
 
 
+def test_calls_before_a_long_one_took_as_long_as_others_of_their_task(new_world: NewWorld, clock: Clock) -> None:
+    """Not as the slave's last ones of another task; the rest of the time is the long one's."""
+    world = new_world(1)
+
+    def take(seconds: float) -> None:
+        clock.now += seconds
+
+    def last() -> None:
+        take(1.0)
+        listen(world)
+
+    meanwhile.update({number: lambda: take(0.25) for number in range(6)} | {6: last})
+    count.map(range(4), chunksize=4)
+    world.finish()
+    echo.map(range(4), chunksize=4)
+    world.finish()
+    many = count.map(range(4, 8), chunksize=4)
+    world.finish()
+    assert [message[6] for message in world.messages("MANY")] == [1.0, 0.0, 0.5]
+    assert many.results() == [None, None, None, 7]
+
+
 def test_a_call_that_waits_for_its_own_stands_alone(new_world: NewWorld) -> None:
     """What was not begun goes back before it waits; later ones of that task go one by one."""
     world = new_world(1)
