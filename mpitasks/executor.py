@@ -253,22 +253,23 @@ class Executor(concurrent.futures.Executor):
         """Submit so many calls, in blocks as they come."""
         while most and (items := source.draw(most)):
             most -= len(items)
-            yield self._submit_block(calls, items)
+            yield from self._submit_many(calls, items)
 
-    def _submit_block(self, calls: Calls, items: list[Any]) -> Batch:
+    def _submit_many(self, calls: Calls, items: list[Any]) -> list[Batch]:
         """Take many calls, and note them."""
         thread = threading.get_ident()
         self._enter(thread)
         try:
-            block = calls.submit(items, tuples=True)
+            blocks = list(calls.submit(items, tuples=True))
             with self._lock:
-                self._blocks.add(block)
+                self._blocks.update(blocks)
         finally:
             with self._lock:
                 self._submitting.remove(thread)
         if self._cancels_waiting:
-            block.cancel_unsent()
-        return block
+            for block in blocks:
+                block.cancel_unsent()
+        return blocks
 
     def _enter(self, thread: int) -> None:
         """A thread submits from now on; `shutdown` waits until it has.

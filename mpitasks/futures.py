@@ -69,6 +69,16 @@ class Watcher:
     add_exception = add_cancelled = add_result
 
 
+class _Bell(Watcher):
+    """Tells that one has ended, which keeps this: to gather it would let both live until the garbage collector comes."""
+
+    def add_result(self, future: concurrent.futures.Future[Any]) -> None:  # noqa: ARG002  as in the base class
+        """It ended."""
+        self.event.set()
+
+    add_exception = add_cancelled = add_result
+
+
 class Future(concurrent.futures.Future[T]):
     """The outcome of one call, now or later."""
 
@@ -273,7 +283,7 @@ class Future(concurrent.futures.Future[T]):
         """An event that is set when this ends; one for all who wait, however often."""
         with _making:
             known = self._watcher
-            watcher = self._watcher = known or Watcher()
+            watcher = self._watcher = known or _Bell()
         if known is None:
             self._watch(watcher)
         return watcher.event

@@ -256,13 +256,16 @@ class Calls:
         self._one = one
         self._fits = fits
 
-    def submit(self, items: list[Any], *, tuples: bool) -> Batch:
-        """Submit them, in one if that can be."""
+    def submit(self, items: list[Any], *, tuples: bool) -> Iterator[Batch]:
+        """Submit them: those that can go together, and what is left from the first one that can't."""
+        done = 0
         if len(items) > 1 and all(map(self._fits, set(map(len, items)) if tuples else (1,))):
             batch = self.farm.submit_many(self._plan, items, tuples=tuples)
             if batch is not None:
-                return batch
-        return OneByOne([self._one(item if tuples else (item,)) for item in items])
+                yield batch
+                done = batch.count
+        if done < len(items):
+            yield OneByOne([self._one(item if tuples else (item,)) for item in items[done:]])
 
 
 def submit_all(calls: Calls, iterable: Iterable[Any], *, tuples: bool) -> Futures[Any]:
@@ -274,7 +277,7 @@ def submit_all(calls: Calls, iterable: Iterable[Any], *, tuples: bool) -> Future
         tuples: Whether an item is all arguments of a call, or the only one.
     """
     blocks = drawn(iter(iterable), calls.first)
-    return ManyFutures(calls.farm, [calls.submit(items, tuples=tuples) for items in blocks])
+    return ManyFutures(calls.farm, [part for items in blocks for part in calls.submit(items, tuples=tuples)])
 
 
 def drawn(iterator: Iterator[Any], size: int) -> Iterator[list[Any]]:

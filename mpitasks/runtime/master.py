@@ -165,7 +165,7 @@ class Master:
         return is_usual and self._batches.suit(plan)
 
     def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
-        """Take many calls at once; None: they can't be taken but one by one.
+        """Take the first of these at once, as many as can go together; None: they can't be taken but one by one.
 
         Raises:
             FarmBroken: The farm has ended.

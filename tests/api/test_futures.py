@@ -7,10 +7,12 @@ import concurrent.futures
 import gc
 import logging
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import mpitasks
 from mpitasks import Done, Failed, Future, Futures, NotRunning, ResultTimeout, task
 from tests.api.tasks import add, echo, fail, gate, hold, note, ran
 
@@ -253,6 +255,25 @@ def test_futures_are_a_sequence(farm: Run) -> None:
             many[4]
 
     farm(main)
+
+
+def test_a_future_that_was_waited_for_goes_with_the_last_who_holds_it() -> None:
+    """At once, with its value: nothing waits for the garbage collector."""
+
+    def main() -> bool:
+        future = echo.delay()
+        future._event()
+        future.result()
+        gone = weakref.ref(future)
+        gc.disable()
+        try:
+            del future
+            echo.delay().result()
+            return gone() is None
+        finally:
+            gc.enable()
+
+    assert mpitasks.run(main, backend="inline")  # in one thread, so that no other holds it for a moment
 
 
 def test_results_raise_the_first_failure_and_count_the_others(farm: Run, caplog: pytest.LogCaptureFixture) -> None:

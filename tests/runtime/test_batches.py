@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     NewWorld = Callable[..., World]
 
 ran: Counter[int] = Counter()
+pickled: Counter[int] = Counter()
 meanwhile: dict[int, Callable[[], Any]] = {}
 """What happens while the call with that number runs; its value, if there is one."""
 
@@ -32,6 +33,7 @@ meanwhile: dict[int, Callable[[], Any]] = {}
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     ran.clear()
+    pickled.clear()
     meanwhile.clear()
 
 
@@ -210,11 +212,33 @@ def test_what_needs_more_goes_by_itself(options: dict[str, Any]) -> None:
     assert (is_simple(count._plan), is_simple(count.options(**options)._plan)) == (True, False)
 
 
+class Hooked:
+    """Counts how often it was pickled."""
+
+    def __init__(self, number: int, size: int = 0) -> None:
+        self.number, self.content = number, b"x" * size
+
+    def __getstate__(self) -> dict[str, Any]:
+        pickled[self.number] += 1
+        return vars(self)
+
+
+def test_hooks_run_once_for_each_item(new_world: NewWorld) -> None:
+    """But for the one that can't go with the others; what comes after it goes alone."""
+    world = new_world(1)
+    sizes = {3: 1 << 17, 5: 1 << 17}
+    many = echo.map([Hooked(number, sizes.get(number, 0)) for number in range(7)], chunksize=7)
+    assert pickled == Counter({number: 1 + (number == 3) for number in range(7)})
+    world.finish()
+    assert [value.number for value in many.results()] == list(range(7))
+    assert told(world) == [(1, 3, 0)]
+
+
 def test_large_or_futures_among_the_arguments(new_world: NewWorld) -> None:
     """They are submitted one by one."""
     world = new_world(1)
     first = echo.delay(5)
-    assert echo._calls(world.master).submit([1, first], tuples=False).count == 2
+    assert [block.count for block in echo._calls(world.master).submit([1, first], tuples=False)] == [2]
     many = echo.map([np.zeros(1 << 14), first, 7], chunksize=3)
     world.finish()
     assert many[1].result() == 5
