@@ -497,6 +497,18 @@ def test_a_function_is_let_go_of_when_all_have_ended(new_world: NewWorld) -> Non
     assert world.master._functions._in_use == {0: 0}
 
 
+def test_a_function_goes_where_the_calls_of_a_dead_slave_go(new_world: NewWorld) -> None:
+    """Together with them, and once."""
+    world = new_world(2)
+    values = Executor().map(divided, [1, 2, 3], chunksize=3)
+    assert [to for _, to, _, functions, _, _ in world.messages("WINDOW") if functions] == [2]
+    world.kill(2)
+    world.finish()
+    assert list(values) == [60, 30, 20]
+    assert [to for _, to, _, functions, _, _ in world.messages("WINDOW") if functions] == [2, 1]
+    assert world.master._functions._in_use == {0: 0}
+
+
 def test_a_function_that_can_not_be_loaded_fails_each_call(new_world: NewWorld) -> None:
     """At its place, as if it was submitted alone."""
     world = new_world(1)
