@@ -3,27 +3,28 @@
 ::
 
     submit ──► Plan(queue="executor-1", max_slaves=max_workers) ──► farm ──► Future
-    map    ──► submit, item by item ──► values in the order of the items
+    map    ──► blocks of items, or submit, item by item ──► values in the order of the items
     initializer ──► Plan(setup=...) ──► every slave, before its first call of this executor
 
 An executor owns no ranks: several share the farm, each with its own limit. All that it keeps of its calls are weak references
-to their futures, so that a result lives only as long as somebody wants it.
+to their futures and to blocks of its maps, so that a result lives only as long as somebody wants it.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import operator
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures._base import FINISHED, PENDING
 from dataclasses import replace
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from . import loops
 from .callables import name_of
@@ -32,6 +33,7 @@ from .core.calls import PLAIN
 from .errors import Drained, FarmBroken, InitializerFailed, NotRunning, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
+from .many import Batch, Calls, Source
 from .options import Plan, Setup
 from .tasks import Task
 
@@ -42,6 +44,9 @@ T = TypeVar("T")
 _Send = Callable[[tuple[Any, ...], dict[str, Any]], Future[Any]]
 
 _numbers = count(1)
+
+MOST_AT_ONCE = 256
+"""Values that are decoded before the first of them is given."""
 
 
 class Executor(concurrent.futures.Executor):
@@ -86,6 +91,8 @@ class Executor(concurrent.futures.Executor):
         self._lock = threading.Lock()
         self._futures: WeakValueDictionary[int, Future[Any]] = WeakValueDictionary()
         """Of its calls, in the order in which they were submitted."""
+        self._blocks: WeakSet[Batch] = WeakSet()
+        """Of its maps. Calls of a block that were submitted one by one are among the futures too."""
         self._count = count()
         self._submitting: list[int] = []
         """The threads that are inside `submit`; twice, where a callback submits inside it."""
@@ -147,10 +154,11 @@ class Executor(concurrent.futures.Executor):
         """
         _check_sizes(chunksize, buffersize)
         deadline = _deadline(timeout)
-        send = self._sender(fn, chunk=0 if chunksize == 1 else chunksize)
-        calls = (self._submit(fn, send, args, {}) for args in zip(*iterables, strict=False))
-        drawn = deque(calls if buffersize is None else islice(calls, buffersize * chunksize))
-        return _values(drawn, calls, chunksize, deadline)
+        calls = self._calls(fn, 0 if chunksize == 1 else chunksize)
+        source = Source(zip(*iterables, strict=False), calls.first)
+        drawn = deque(self._drawn(calls, source, sys.maxsize if buffersize is None else buffersize * chunksize))
+        ended = _in_blocks(drawn, calls, deadline)
+        return _values(ended, drawn, None if buffersize is None else partial(self._drawn, calls, source, chunksize), chunksize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  as in the base class
         """Take no more calls. May be called several times, from any thread.
@@ -163,9 +171,12 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             self._is_shut_down = True
             self._cancels_waiting = self._cancels_waiting or cancel_futures
+            blocks = list(self._blocks)
         if cancel_futures:
             for future in self._known():
                 self._overtake(future)
+            for block in blocks:
+                block.cancel_unsent()
         if wait:
             self._wait()
 
@@ -181,12 +192,27 @@ class Executor(concurrent.futures.Executor):
         """What submits a call of `fn`, given the arguments."""
         _refuse_in_a_call()
         running("mpitasks.Executor", "submit()")
+        plan = self._plan(fn, chunk)
+        if not isinstance(fn, Task):
+            return partial(self._farm.submit, plan, resource=PLAIN)
+        changed = fn.options()
+        changed._plan = plan
+        return partial(changed._submit, self._farm)
+
+    def _calls(self, fn: Callable[..., Any], chunk: int) -> Calls:
+        """What submits many calls of `fn`; those that can't go together, or can't go at all, one by one."""
+        send = self._sender(fn, chunk=chunk)
+
+        def fits(count: int) -> bool:
+            return fn._identify is None and fn._takes(count) if isinstance(fn, Task) else callable(fn)
+
+        return Calls(self._farm, self._plan(fn, chunk), lambda args: self._submit(fn, send, args, {}), fits)
+
+    def _plan(self, fn: Callable[..., Any], chunk: int) -> Plan:
+        """How the calls of `fn` are to be run."""
         if isinstance(fn, Task):
-            changed = fn.options()
-            changed._plan = self._task_plan(fn, chunk)
-            return partial(changed._submit, self._farm)
-        plan = Plan(name_of(fn), self._queue, self._limit, chunk=chunk, function=fn, setup=self._setup)
-        return partial(self._farm.submit, plan, resource=PLAIN)
+            return self._task_plan(fn, chunk)
+        return Plan(name_of(fn), self._queue, self._limit, chunk=chunk, function=fn, setup=self._setup)
 
     def _task_plan(self, task: Task[..., Any], chunk: int) -> Plan:
         """A task's calls wait in the task's queue, with the task's limit, unless this executor has a limit.
@@ -222,6 +248,28 @@ class Executor(concurrent.futures.Executor):
         if not future.done() and loops.running() is not None:
             self._farm.pump()  # `run_in_executor` leaves no other trace of who waits
         return future
+
+    def _drawn(self, calls: Calls, source: Source, most: int) -> Iterator[Batch]:
+        """Submit so many calls, in blocks as they come."""
+        while most and (items := source.draw(most)):
+            most -= len(items)
+            yield from self._submit_many(calls, items)
+
+    def _submit_many(self, calls: Calls, items: list[Any]) -> list[Batch]:
+        """Take many calls, and note them."""
+        thread = threading.get_ident()
+        self._enter(thread)
+        try:
+            blocks = list(calls.submit(items, tuples=True))
+            with self._lock:
+                self._blocks.update(blocks)
+        finally:
+            with self._lock:
+                self._submitting.remove(thread)
+        if self._cancels_waiting:
+            for block in blocks:
+                block.cancel_unsent()
+        return blocks
 
     def _enter(self, thread: int) -> None:
         """A thread submits from now on; `shutdown` waits until it has.
@@ -267,8 +315,12 @@ class Executor(concurrent.futures.Executor):
         """Wait until all calls have ended, with their callbacks, and those that other threads submit just now."""
         thread = threading.get_ident()
         self._farm.wait(lambda: all(one == thread for one in self._submitting), threading.Event, None)
+        with self._lock:
+            blocks = list(self._blocks)
         for future in self._known():
             self._farm.wait(partial(future._has_told, thread), future._event, None)
+        for block in blocks:
+            self._farm.wait(partial(_has_ended, block), block.event, None)
 
     def _look_for_failed_initializer(self, future: concurrent.futures.Future[Any]) -> None:
         """If that is why the call failed, nothing more can run here."""
@@ -290,34 +342,47 @@ class Executor(concurrent.futures.Executor):
 # ---------------------------------------------------------------- values of map
 
 
-def _values(drawn: deque[Future[T]], calls: Iterator[Future[T]], chunksize: int, deadline: float | None) -> Iterator[T]:
+_Draw = Callable[[], Iterable[Batch]]
+
+
+def _values(ended: Iterator[deque[T]], drawn: deque[Batch], draw: _Draw | None, chunksize: int) -> Iterator[T]:
     """The values in order; draws a chunk when the first value of one is there."""
+    given = 0
     try:
-        place = 0
-        while drawn:
-            # Not by way of a variable: it would keep the value alive for as long as the user works on the next.
-            yield _next_value(drawn, deadline, islice(calls, chunksize if place % chunksize == 0 else 0))
-            place += 1
+        for values in ended:
+            while values:
+                if draw is not None and given % chunksize == 0:
+                    drawn.extend(draw())
+                given += 1
+                # Not by way of a variable: it would keep the value alive for as long as the user works on the next.
+                yield values.popleft()
     finally:
-        for future in drawn:
-            future.cancel()
-            future._retrieved = True  # nobody can ask for it any more
+        for block in drawn:
+            block.cancel()
+            block.forgive()  # nobody can ask for them any more
 
 
-def _next_value(drawn: deque[Future[T]], deadline: float | None, more: Iterator[Future[T]]) -> T:
-    """Wait for the first, and draw more.
+def _in_blocks(drawn: deque[Batch], calls: Calls, deadline: float | None) -> Iterator[deque[Any]]:
+    """Values of calls that have ended, in order.
 
     Raises:
         ResultTimeout: The time ran out.
-        Exception: What the call raised; nothing more is drawn then.
+        Exception: What a call raised.
     """
-    future = drawn[0]
-    if not future._farm.wait(future.done, future._event, _left(deadline)):
-        msg = f"the calls of {future.task_name!r} have not ended in the time that map() was given, and are cancelled"
-        raise ResultTimeout(msg)
-    value = drawn.popleft().result()
-    drawn.extend(more)
-    return value
+    while drawn:
+        block, place = drawn[0], 0
+        while place < block.count:
+            if not calls.farm.wait(partial(block.has_ended, place), block.event, _left(deadline)):
+                msg = f"the calls of {calls.name!r} have not ended in the time that map() was given, and are cancelled"
+                raise ResultTimeout(msg)
+            values = deque(block.values_from(place, MOST_AT_ONCE))
+            place += len(values)
+            yield values
+        drawn.popleft()
+
+
+def _has_ended(block: Batch) -> bool:
+    return block.ended() == block.count
 
 
 # ---------------------------------------------------------------- futures

@@ -33,7 +33,7 @@ class Farm(Protocol):
         """Whether many calls of that plan may be taken at once."""
 
     def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
-        """Take many calls at once; None: they can't be taken but one by one."""
+        """Take the first of these at once, as many as can go together; None: they can't be taken but one by one."""
 
     def withdraw(self, future: Future[Any]) -> bool:
         """Cancel a call; False if it is too late, and then tell the call to stop."""

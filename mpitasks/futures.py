@@ -69,6 +69,16 @@ class Watcher:
     add_exception = add_cancelled = add_result
 
 
+class _Bell(Watcher):
+    """Tells that one has ended, which keeps this: to gather it would let both live until the garbage collector comes."""
+
+    def add_result(self, future: concurrent.futures.Future[Any]) -> None:  # noqa: ARG002  as in the base class
+        """It ended."""
+        self.event.set()
+
+    add_exception = add_cancelled = add_result
+
+
 class Future(concurrent.futures.Future[T]):
     """The outcome of one call, now or later."""
 
@@ -273,7 +283,7 @@ class Future(concurrent.futures.Future[T]):
         """An event that is set when this ends; one for all who wait, however often."""
         with _making:
             known = self._watcher
-            watcher = self._watcher = known or Watcher()
+            watcher = self._watcher = known or _Bell()
         if known is None:
             self._watch(watcher)
         return watcher.event
@@ -434,14 +444,8 @@ class Futures(Sequence[Future[T_co]]):
             Exception: What the first failed call raised; a note says how many more have failed.
         """
         deadline = _deadline(timeout)
-        values: list[T_co] = []
-        for place, future in enumerate(self._futures):
-            error = future.exception(_left(deadline))
-            if error is not None:
-                _note_others(error, self._futures[place + 1 :])
-                raise error
-            values.append(future.result())
-        return values
+        values = self._all_values(deadline)
+        return [self._value(place, deadline, timeout) for place in range(len(self))] if values is None else values
 
     def outcomes(self, timeout: float | None = None) -> list[Done[T_co] | Failed]:
         """All outcomes, in the order of the calls; a cancelled call counts as failed.
@@ -450,7 +454,56 @@ class Futures(Sequence[Future[T_co]]):
             ResultTimeout: The time ran out.
         """
         deadline = _deadline(timeout)
-        return [_outcome(future, _left(deadline)) for future in self._futures]
+        values = self._all_values(deadline)
+        return [self._outcome(future, deadline, timeout) for future in self] if values is None else list(map(Done, values))
+
+    def _all_values(self, deadline: float | None) -> list[T_co] | None:  # noqa: ARG002  some know how
+        """All values at once; None: one by one, they tell better what is wrong."""
+        return None
+
+    def _value(self, place: int, deadline: float | None, timeout: float | None) -> T_co:
+        future = self[place]
+        error = self._error(future, deadline, timeout)
+        if error is not None:
+            _note_others(error, self[place + 1 :])
+            raise error
+        return future.result()
+
+    def _outcome(self, future: Future[T_co], deadline: float | None, timeout: float | None) -> Done[T_co] | Failed:
+        try:
+            error = self._error(future, deadline, timeout)
+        except concurrent.futures.CancelledError as cancelled:
+            return Failed(cancelled)
+        return Failed(error) if error is not None else Done(future.result())
+
+    def _error(self, future: Future[T_co], deadline: float | None, timeout: float | None) -> BaseException | None:
+        """What one of them has raised; None if it returned.
+
+        Raises:
+            ResultTimeout: The time for all of them ran out.
+            concurrent.futures.CancelledError: It was cancelled.
+        """
+        try:
+            return future.exception(_left(deadline))
+        except ResultTimeout:
+            left = f"{len(self) - self._ended()} of {len(self)} calls have not ended in {timeout} s"
+            msg = f"{left}, the first of them one of {future.task_name!r}; they go on, ask again later"
+            raise ResultTimeout(msg) from None
+
+    def _ended(self) -> int:
+        return sum(future.done() for future in self._futures)
+
+    def _each_once(self) -> Futures[T_co]:
+        return Futures(dict.fromkeys(self._futures))
+
+    def _watch(self, watcher: Watcher) -> None:
+        """Tell the watcher what ends, and what has."""
+        for future in self._futures:
+            future._watch(watcher)
+
+    def _unwatch(self, watcher: Watcher) -> None:
+        for future in self._futures:
+            future._unwatch(watcher)
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
@@ -466,15 +519,7 @@ class Futures(Sequence[Future[T_co]]):
         return wire.itself, (list(self._futures),)
 
     def __repr__(self) -> str:
-        return f"<Futures: {sum(future.done() for future in self._futures)} of {len(self)} ended>"
-
-
-def _outcome(future: Future[T], timeout: float | None) -> Done[T] | Failed:
-    try:
-        error = future.exception(timeout)
-    except concurrent.futures.CancelledError as cancelled:
-        return Failed(cancelled)
-    return Failed(error) if error is not None else Done(future.result())
+        return f"<Futures: {self._ended()} of {len(self)} ended>"
 
 
 def _note_others(error: BaseException, others: Iterable[Future[Any]]) -> None:
@@ -521,29 +566,32 @@ def wait(
     if return_when not in known:
         msg = f"return_when={return_when!r} is not known; known: {', '.join(known)}"
         raise ValueError(msg)
-    futures = _checked(fs, "wait()")
+    given = _checked(fs, "wait()")
     done: set[Future[T]] = set()
-    with _watching(futures) as waiting:
+    with _watching(given) as waiting:
         for future in waiting.until(_deadline(timeout)):
             done.add(future)
             stop_at_failure = return_when == concurrent.futures.FIRST_EXCEPTION and _has_failed(future)
             if return_when == concurrent.futures.FIRST_COMPLETED or stop_at_failure:
                 break
+    futures = set(given)
     done |= {future for future in futures if future.done()}
-    return DoneAndNotDone(done, set(futures) - done)
+    return DoneAndNotDone(done, futures - done)
 
 
-def _checked(fs: Iterable[Future[T]], where: str) -> dict[Future[T], None]:
+def _checked(fs: Iterable[Future[T]], where: str) -> Futures[T]:
     """Each future once, in order.
 
     Raises:
         TypeError: Something else is among them.
     """
+    if isinstance(fs, Futures):
+        return fs._each_once()
     given: list[Any] = list(fs) if hasattr(fs, "__iter__") else [None]
     if not all(isinstance(one, Future) for one in given):
         msg = f"{where} takes an iterable of futures, such as [f.delay()] or f.map(items), and got {fs!r}"
         raise TypeError(msg)
-    return dict.fromkeys(given)
+    return Futures(given)._each_once()
 
 
 def _has_failed(future: Future[Any]) -> bool:
@@ -557,30 +605,38 @@ def _has_failed(future: Future[Any]) -> bool:
 class _watching(Generic[T]):  # noqa: N801  a context manager, used like a function
     """Yields futures as they end."""
 
-    def __init__(self, futures: Iterable[Future[T]]) -> None:
-        self._futures = list(futures)
+    def __init__(self, futures: Futures[T]) -> None:
+        self._futures = futures
         self._watcher = Watcher()
 
     def __enter__(self) -> _watching[T]:
-        for future in self._futures:
-            future._watch(self._watcher)
+        self._futures._watch(self._watcher)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for future in self._futures:
-            future._unwatch(self._watcher)
+        self._futures._unwatch(self._watcher)
 
     def until(self, deadline: float | None) -> Iterator[Future[T]]:
         """The futures as they end; stops when all have, or when the time runs out."""
-        ended = self._watcher.ended
-        for _ in range(len(self._futures)):
+        ended, left = self._watcher.ended, len(self._futures)
+        while left:
             if not ended and not self._wait(deadline):
                 return
-            yield cast("Future[T]", ended.popleft())
+            for future in _told(ended.popleft()):
+                left -= 1
+                yield future
 
     def _wait(self, deadline: float | None) -> bool:
         farm = self._futures[0]._farm
         return farm.wait(lambda: bool(self._watcher.ended), lambda: self._watcher.event, _left(deadline))
+
+
+def _told(one: Any) -> Iterable[Future[Any]]:  # noqa: ANN401  a future, or what a block of a map tells: see many.Batch
+    """The futures that a watcher was told of; those of a block are made now, which costs little once they have ended."""
+    if not isinstance(one, tuple):
+        return (one,)
+    block, first, count = one
+    return (block.future(place) for place in range(first, first + count))
 
 
 class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurrent.futures.as_completed
@@ -596,7 +652,7 @@ class as_completed(Generic[T]):  # noqa: N801  a class that is used like concurr
     """
 
     def __init__(self, fs: Iterable[Future[T]], timeout: float | None = None) -> None:
-        self._futures = list(_checked(fs, "as_completed()"))
+        self._futures = _checked(fs, "as_completed()")
         self._timeout = timeout
         self._deadline = _deadline(timeout)
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures._base import PENDING
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from .futures import Done, Failed, Future, Futures, Watcher, _deadline, _left
+from typing_extensions import override
+
+from .futures import Future, Futures, Watcher, _left
 
 if TYPE_CHECKING:
     from .farm import Farm
@@ -52,14 +56,20 @@ class Batch(Protocol):
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
 
+    def cancel_unsent(self) -> None:
+        """Cancel those that have not been sent to a slave."""
+
     def has_ended(self, place: int) -> bool:
         """Whether that one has."""
 
-    def values_from(self, place: int) -> list[Any]:
-        """The values of some of those that have ended, from this one on; at least one."""
+    def values_from(self, place: int, most: int) -> list[Any]:
+        """Hand over values of some that have ended, from this one on; one at least, so many at most. They are not kept."""
 
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
+
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
 
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
@@ -69,12 +79,16 @@ class OneByOne:
     """A block of which each call was submitted by itself."""
 
     def __init__(self, futures: Sequence[Future[Any]]) -> None:
-        self._futures = futures
+        self._futures = dict(enumerate(futures))
+        """By place; without those whose values were handed over."""
         self.count = len(futures)
+
+    def _left(self) -> list[Future[Any]]:
+        return list(self._futures.values())  # in one step: another thread may take values
 
     def ended(self) -> int:
         """How many have ended."""
-        return sum(future.done() for future in self._futures)
+        return self.count - sum(not future.done() for future in self._left())
 
     def future(self, place: int) -> Future[Any]:
         """The future of one."""
@@ -82,51 +96,67 @@ class OneByOne:
 
     def values(self, wait: Wait) -> list[Any] | None:
         """All values, once all have ended; None: the time ran out, one has not returned, or one can't be decoded."""
-        for future in self._futures:
+        for future in self._left():
             if not wait(future.done, future._event) or future.cancelled() or future.exception() is not None:
                 return None
-        return [future.result() for future in self._futures]
+        return [future.result() for future in self._left()]
 
     def event(self) -> threading.Event:
         """An event that is set when the first has ended that has not yet."""
-        waiting = (future for future in self._futures if not future.done())
-        return next(waiting, self._futures[0])._event()
+        for future in self._left():
+            if not future.done():
+                return future._event()
+        none_left = threading.Event()
+        none_left.set()
+        return none_left
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
-        cancelled = [future.cancel() for future in self._futures]
+        cancelled = [future.cancel() for future in self._left()]
         return all(cancelled)
+
+    def cancel_unsent(self) -> None:
+        """Cancel those that have not been sent to a slave."""
+        for future in self._left():
+            if future._state == PENDING:
+                future.cancel()
 
     def has_ended(self, place: int) -> bool:
         """Whether that one has."""
         return self._futures[place].done()
 
-    def values_from(self, place: int) -> list[Any]:
-        """The value of that one."""
-        return [self._futures[place].result()]
+    def values_from(self, place: int, most: int) -> list[Any]:  # noqa: ARG002  as in the protocol
+        """Hand over the value of that one."""
+        return [self._futures.pop(place).result()]
 
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this block, the place, and 1."""
-        for place, future in enumerate(self._futures):
+        for place, future in self._futures.items():
             future._watch(cast("Watcher", _Place(self, place, watcher)))
+
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
+        for place, future in self._futures.items():
+            future._unwatch(cast("Watcher", _Place(self, place, watcher)))
 
     def forgive(self) -> None:
         """Nobody can ask for these any more, so that their failures are nobody's."""
-        for future in self._futures:
+        for future in self._left():
             future._retrieved = True
 
 
+@dataclass(frozen=True, slots=True)  # equal to another that tells the same
 class _Place:
     """Tells a watcher which of a block has ended. Speaks the protocol of the standard library's waiters."""
 
-    def __init__(self, block: OneByOne, place: int, watcher: Watcher) -> None:
-        self._told = block, place, 1
-        self._watcher = watcher
+    block: OneByOne
+    place: int
+    watcher: Watcher
 
     def add_result(self, _: object) -> None:
         """It has."""
-        self._watcher.ended.append(cast("Any", self._told))
-        self._watcher.event.set()
+        self.watcher.ended.append(cast("Any", (self.block, self.place, 1)))
+        self.watcher.event.set()
 
     add_exception = add_cancelled = add_result
 
@@ -164,40 +194,31 @@ class ManyFutures(Futures[T_co]):
     def __iter__(self) -> Iterator[Future[T_co]]:
         return (part.future(place) for part in self._parts for place in range(part.count))
 
-    def results(self, timeout: float | None = None) -> list[T_co]:
-        """All values, in the order of the calls.
-
-        Args:
-            timeout: Seconds to wait for all of them together.
-
-        Raises:
-            ResultTimeout: The time ran out.
-            Exception: What the first failed call raised; a note says how many more have failed.
-        """
-        deadline = _deadline(timeout)
-        values = self._values(deadline)
-        return super().results(_left(deadline)) if values is None else values
-
-    def outcomes(self, timeout: float | None = None) -> list[Done[T_co] | Failed]:
-        """All outcomes, in the order of the calls; a cancelled call counts as failed.
-
-        Raises:
-            ResultTimeout: The time ran out.
-        """
-        deadline = _deadline(timeout)
-        values = self._values(deadline)
-        return super().outcomes(_left(deadline)) if values is None else list(map(Done, values))
-
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
         cancelled = [part.cancel() for part in self._parts]
         return all(cancelled)
 
-    def __repr__(self) -> str:
-        return f"<Futures: {sum(part.ended() for part in self._parts)} of {len(self)} ended>"
+    @override
+    def _ended(self) -> int:
+        return sum(part.ended() for part in self._parts)
 
-    def _values(self, deadline: float | None) -> list[T_co] | None:
-        """All values; None: one by one, they tell better what is wrong."""
+    @override
+    def _each_once(self) -> Futures[T_co]:
+        return self
+
+    @override
+    def _watch(self, watcher: Watcher) -> None:
+        for part in self._parts:
+            part.tell(watcher)
+
+    @override
+    def _unwatch(self, watcher: Watcher) -> None:
+        for part in self._parts:
+            part.tell_no_more(watcher)
+
+    @override
+    def _all_values(self, deadline: float | None) -> list[T_co] | None:
 
         def wait(done: Callable[[], bool], watch: Callable[[], threading.Event]) -> bool:
             return done() or self._farm.wait(done, watch, _left(deadline))
@@ -228,19 +249,23 @@ class Calls:
         self, farm: Farm, plan: Plan, one: Callable[[tuple[Any, ...]], Future[Any]], fits: Callable[[int], bool]
     ) -> None:
         self.farm = farm
+        self.name = plan.name
         self.first = max(1, plan.chunk)
         """Of these, the first block: what had better begin at once, or is to travel together."""
         self._plan = plan
         self._one = one
         self._fits = fits
 
-    def submit(self, items: list[Any], *, tuples: bool) -> Batch:
-        """Submit them, in one if that can be."""
+    def submit(self, items: list[Any], *, tuples: bool) -> Iterator[Batch]:
+        """Submit them: those that can go together, and what is left from the first one that can't."""
+        done = 0
         if len(items) > 1 and all(map(self._fits, set(map(len, items)) if tuples else (1,))):
             batch = self.farm.submit_many(self._plan, items, tuples=tuples)
             if batch is not None:
-                return batch
-        return OneByOne([self._one(item if tuples else (item,)) for item in items])
+                yield batch
+                done = batch.count
+        if done < len(items):
+            yield OneByOne([self._one(item if tuples else (item,)) for item in items[done:]])
 
 
 def submit_all(calls: Calls, iterable: Iterable[Any], *, tuples: bool) -> Futures[Any]:
@@ -252,7 +277,7 @@ def submit_all(calls: Calls, iterable: Iterable[Any], *, tuples: bool) -> Future
         tuples: Whether an item is all arguments of a call, or the only one.
     """
     blocks = drawn(iter(iterable), calls.first)
-    return ManyFutures(calls.farm, [calls.submit(items, tuples=tuples) for items in blocks])
+    return ManyFutures(calls.farm, [part for items in blocks for part in calls.submit(items, tuples=tuples)])
 
 
 def drawn(iterator: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -142,10 +142,10 @@ class _Buffer:
             self._resize(2 * self._size)
         began = self._drawn_at
         while self._room > 0 and (items := self._source.draw(self._room)):
-            batch = self._calls.submit(items, tuples=self._tuples)
-            self._room -= len(items)
-            self.left[batch] = len(items)
-            submitted.append(batch)
+            for batch in self._calls.submit(items, tuples=self._tuples):
+                self._room -= batch.count
+                self.left[batch] = batch.count
+                submitted.append(batch)
             before, began = began, perf_counter()
             if began - before > TURN:
                 self._resize(self._size // 2)
@@ -162,7 +162,7 @@ class _Buffer:
         Raises:
             Exception: What the first has raised.
         """
-        values = batch.values_from(place)[: min(most, self.step)]
+        values = batch.values_from(place, min(most, self.step))
         self.left[batch] -= len(values)
         if not self.left[batch]:
             del self.left[batch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from tests.mpi.launcher import Mpiexec, find_mpiexec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import FrameType
 
 
@@ -40,6 +40,13 @@ def as_in_one_process() -> Iterator[None]:
         if strangers:
             patch.setattr(sys, "_current_frames", without_strangers)
         yield
+
+
+@pytest.fixture
+def nothing_is_left_in_memory() -> Iterator[None]:
+    """No shared memory that bears our name."""
+    yield
+    assert [path.name for path in Path("/dev/shm").iterdir() if "mpitasks" in path.name] == []  # noqa: S108  to look
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pickle import PickleBuffer
 
 from typing_extensions import Buffer
 
+from ..broadcasts import broadcast
 from ..futures import Future
 from ..tasks import task
 from . import wire
@@ -20,12 +21,22 @@ from .timing import in_turn, rates, seconds
 
 MEGABYTES, WITH_A_GOAL = (1, 16, 64), 16
 CONSTANT = 64
+PAGE = 4096
+"""Bytes of memory that the system maps as one."""
 
 
 @task
 def size_of(array: Buffer) -> int:
     """The bytes that arrived."""
     return memoryview(array).nbytes
+
+
+@task
+def read_part(array: Buffer, place: int, parts: int) -> int:
+    """Read a byte of each page in one of so many parts: memory that nobody has touched is not there yet."""
+    view = memoryview(array).cast("B")
+    part = view.nbytes // parts
+    return sum(view[place * part : (place + 1) * part : PAGE])
 
 
 @task
@@ -70,7 +81,7 @@ def _bare(other_end: Future[None], move: partial[None], rounds: int) -> float:
 
 
 def constant(scale: Scale) -> Iterator[Figure]:
-    """One large value that many calls use; beside: sent to each slave once. So far, each call takes it along."""
+    """One large value that many calls use, by `broadcast`; beside: sent to each slave once."""
     nbytes = CONSTANT * 1_000_000
     ours, bare = in_turn(
         lambda: seconds(partial(_used, nbytes, scale.uses), 1),
@@ -82,6 +93,6 @@ def constant(scale: Scale) -> Iterator[Figure]:
 
 
 def _used(nbytes: int, uses: int) -> None:
-    value = PickleBuffer(memoryview(wire.memory(nbytes)).toreadonly())
-    for future in [size_of.delay(value) for _ in range(uses)]:
+    table = broadcast(PickleBuffer(wire.memory(nbytes)))
+    for future in [read_part.delay(table.arg(), place, uses) for place in range(uses)]:
         future.result()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from time import perf_counter
 from typing import NamedTuple
 
+from ..futures import Futures
 from . import slaves, wire
 from .figures import Figure, Goal, NotHere
 from .scale import Scale
@@ -41,12 +42,18 @@ def tail(scale: Scale) -> Iterator[Figure]:
         raise NotHere(msg)
     slaves.check_one_clock()
     durations = _durations(scale)
-    runs = [_run(durations) for _ in range(scale.few)]
-    what = f"{scale.uneven:,} uneven calls"
-    bounds = [run.bound for run in runs]
-    yield Figure(f"{what}, beside the least possible", [run.makespan for run in runs], "s", bounds, Goal("<=", 1.1, "x"))
-    yield Figure("longest wait of a short one", [1e3 * run.wait for run in runs], "ms", goal=Goal("<=", 150, "ms"))
-    yield Figure("bodies run", [run.bodies for run in runs], "", goal=Goal("==", scale.uneven, ""))
+    for way, submit in (("delay", _by_delay), ("map", nap.map)):
+        runs = [_run(durations, submit) for _ in range(scale.few)]
+        what = f"{scale.uneven:,} uneven calls by {way}"
+        bounds = [run.bound for run in runs]
+        yield Figure(f"{what}, beside the least possible", [run.makespan for run in runs], "s", bounds, Goal("<=", 1.1, "x"))
+        waits = [1e3 * run.wait for run in runs]
+        yield Figure(f"longest wait of a short one by {way}", waits, "ms", goal=Goal("<=", 150, "ms"))
+        yield Figure(f"bodies run by {way}", [run.bodies for run in runs], "", goal=Goal("==", scale.uneven, ""))
+
+
+def _by_delay(durations: Sequence[float]) -> Futures[Nap]:
+    return Futures([nap.delay(seconds) for seconds in durations])
 
 
 def _durations(scale: Scale) -> list[float]:
@@ -57,10 +64,10 @@ def _durations(scale: Scale) -> list[float]:
     return durations
 
 
-def _run(durations: Sequence[float]) -> _Tail:
+def _run(durations: Sequence[float], submit: Callable[[Sequence[float]], Futures[Nap]]) -> _Tail:
     before = slaves.bodies()
     began = perf_counter()
-    naps = [future.result() for future in [nap.delay(seconds) for seconds in durations]]
+    naps = submit(durations).results()
     makespan = perf_counter() - began
     taken = [one.seconds for one in naps]
     bound = max(sum(taken) / wire.slaves(), *taken)

@@ -34,7 +34,7 @@ class QueueStatistics:
     running: int
     """Slaves that run it now."""
     sent: Mapping[str, int]
-    """Calls sent, by the reason for which they went where they went."""
+    """Calls sent, by the reason for which they went where they went; each time, where they came back before they had begun."""
     windows: int
     ended: int
     failed: int
@@ -71,7 +71,7 @@ class ResourceStatistics:
     """What became of a resource."""
 
     sent: Mapping[str, int]
-    """Calls sent, by the reason for which they went where they went."""
+    """Calls sent, by the reason for which they went where they went; each time, where they came back before they had begun."""
     acquisitions: int
     """How often a slave took it up."""
     acquiring: float

@@ -53,6 +53,17 @@ class Encoder:
         with wire.noting(claims):
             return dumps(function, self._known)
 
+    def function_of_many(self, function: Callable[..., Any]) -> bytes | None:
+        """A function that many calls share; None: one by one, since it can't be pickled or holds broadcasts."""
+        if self.travels_by_name(function):
+            return pickle.dumps(function, 5)
+        claims: list[Any] = []
+        try:
+            pickled = self.function(function, claims)
+        except Exception:  # noqa: BLE001  pickling runs user code; where they are taken one by one, the user hears of it
+            return None
+        return None if claims else pickled
+
     def setup(self, setup: Setup, claims: list[Any]) -> bytes:
         """An executor's initializer, as it was when the executor's first call was submitted."""
         known = self._setups.get(setup.name)

@@ -45,7 +45,7 @@ class Batches:
         return plan.queue not in self._parts.alone and is_simple(plan)
 
     def take(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
-        """Take many calls at once; None: they are to be taken one by one.
+        """Take the first of these at once, as many as can go together; None: they are to be taken one by one.
 
         Raises:
             FarmBroken: The farm has ended.
@@ -53,10 +53,13 @@ class Batches:
         given = _given(items, tuples=tuples) if self._parts.farm.takes_many(plan) else None
         if given is None:
             return None
+        function = None if plan.function is None else self._submissions.function_of_many(plan.function)
+        if plan.function is not None and function is None:
+            return None
         with self._parts.lock:
             if not self._parts.farm.takes_many(plan):
                 return None
-            batch = Batch(self._parts, plan, given, self._submissions.reserve(len(items)))
+            batch = Batch(self._parts, plan, given, self._submissions.reserve(len(given.items)), function)
             self._parts.farm.accept(Items(batch, batch.first, batch.count), [])
         return batch
 
@@ -76,12 +79,12 @@ class Batches:
 def is_simple(plan: Plan) -> bool:
     """Whether calls of this plan need nothing that is looked after for each by itself."""
     by_itself = plan.memo or plan.isolate or plan.cost or plan.after or plan.id is not None
-    travels = plan.function is not None or plan.setup is not None or plan.resource is not PLAIN
-    return not (by_itself or travels or plan.retries is not None or plan.timeout is not None)
+    needs = plan.setup is not None or plan.resource is not PLAIN
+    return not (by_itself or needs or plan.retries is not None or plan.timeout is not None)
 
 
 def _given(items: Sequence[Any], *, tuples: bool) -> Given | None:
-    """Items as they will travel; None: some can't travel with others."""
+    """The first of the items, as they will travel; None: the first can't travel with others."""
     kinds = set(map(type, chain.from_iterable(items) if tuples else items))
     if kinds <= PLAIN_VALUES:
         return Given(items, ALL_ARGUMENTS if tuples else ONE_ARGUMENT, NUMBER_BYTES * (2 if tuples else 1))
@@ -90,18 +93,21 @@ def _given(items: Sequence[Any], *, tuples: bool) -> Given | None:
         if each < LONGEST_TEXT:
             return Given(items, ALL_ARGUMENTS if tuples else ONE_ARGUMENT, each)
     payloads = _pickled(items if tuples else ((item,) for item in items))
-    return None if payloads is None else Given(payloads, EACH_PICKLED, sum(map(len, payloads)) // len(payloads) + 1)
+    return Given(payloads, EACH_PICKLED, sum(map(len, payloads)) // len(payloads) + 1) if len(payloads) > 1 else None
 
 
-def _pickled(arguments: Iterable[tuple[Any, ...]]) -> list[bytes] | None:
-    """Each by itself: what two of them share must not be shared by two calls. None: one has futures in it, or is large."""
+def _pickled(arguments: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """Each by itself: what two of them share must not be shared by two calls. Up to one that has futures in it, or is large.
+
+    That one is pickled again, alone; the hooks of all others run once.
+    """
     payloads: list[bytes] = []
     for one in arguments:
         try:
             payload, claims = wire.encode_arguments((one, {}))
         except Exception:  # noqa: BLE001  pickling runs user code; where they are taken one by one, the user hears of it
-            return None
+            break
         if claims or not isinstance(payload, bytes) or len(payload) >= wire.INLINE:
-            return None
+            break
         payloads.append(payload)
     return payloads

@@ -57,17 +57,19 @@ from .messages import (
 
 MOST_PLANS = 256
 
+_Tell = Callable[["SlavesChild", Call | None, str], None]
+
 
 class SlavesChild(Future[Any]):
     """The outcome of a call that a call has submitted: told to the slave that wants it as soon as it is there."""
 
-    def __init__(
-        self, farm: Farm, task_name: str, number: int, rank: Rank, tell: Callable[[SlavesChild, Call | None, str], None]
-    ) -> None:
-        super().__init__(farm, task_name)
+    def __init__(self, farm: Farm, number: int, rank: Rank, *, siblings: dict[int, SlavesChild], tell: _Tell) -> None:
+        super().__init__(farm, "?")
         self.number = number
         self.home = rank
         """The slave that waits for it, or will."""
+        self.siblings = siblings
+        """What that slave has submitted, by number, and may name."""
         self._tell = tell
 
     @override
@@ -79,12 +81,17 @@ class SlavesChild(Future[Any]):
         return must_announce
 
 
-class _Host(Protocol):
-    """What is needed of the master."""
+class _Submissions(Protocol):
+    """Where calls are submitted."""
 
     def submit_child(
         self, child: SlavesChild, plan: Plan, resource: Hashable, *, submission: Submission, parent: Call | None
     ) -> Call: ...
+
+
+class _Host(Protocol):
+    """What is needed of the master."""
+
     def future_of(self, call: Call) -> Future[Any]: ...
     def withdraw_child(self, call: Call) -> bool: ...
     def end_joined(self, call: Call, how: int, payload: wire.Payload | Future[Any]) -> None: ...
@@ -115,9 +122,10 @@ class _Home:
 class Children:
     """Takes calls from calls, and tells those how they ended."""
 
-    def __init__(self, host: _Host, farm: Farm, scheduler: Scheduler) -> None:
+    def __init__(self, host: _Host, farm: Farm, submissions: _Submissions, scheduler: Scheduler) -> None:
         self._host = host
         self._farm = farm
+        self._submissions = submissions
         self._scheduler = scheduler
         self._homes: dict[Rank, _Home] = {}
         self._children: dict[CallId, dict[CallId, Call]] = {}
@@ -191,12 +199,12 @@ class Children:
         number, parent_id, pickled, resource, *_, seen = submission
         home.seen(seen)
         self._scheduler.answered(rank)  # whatever it waits for, this is new
-        child = home.children[number] = SlavesChild(self._farm, "?", number, rank, self._tell)
+        child = home.children[number] = SlavesChild(self._farm, number, rank, siblings=home.children, tell=self._tell)
         parent = self._scheduler.call_on(rank, parent_id)
         try:
             plan = self._plan(pickled)
             child.task_name = plan.name
-            call = self._host.submit_child(child, plan, _resource(resource), submission=submission, parent=parent)
+            call = self._submissions.submit_child(child, plan, _resource(resource), submission=submission, parent=parent)
         except Exception as error:  # noqa: BLE001  what unpickling an id raises too, and comparing it; as `delay` would in main
             if child._call is not None:
                 self._scheduler.refused(child._call)
@@ -206,14 +214,6 @@ class Children:
         if parent is not None and not child.done():
             self._children.setdefault(parent.id, {})[call.id] = call
             self._parents[call.id] = parent.id
-
-    def child_of(self, rank: Rank, number: int) -> SlavesChild:
-        """The outcome of the call that this slave knows by that number.
-
-        Raises:
-            KeyError: It has ended, and the slave has known that for long.
-        """
-        return self._home(rank).children[number]
 
     def _plan(self, pickled: bytes) -> Plan:
         plan = self._plans.get(pickled)

@@ -90,6 +90,10 @@ class Functions:
             number = self._lasting[pickled] = self.number_of(pickled)
         return number
 
+    def use(self, number: int) -> None:
+        """One call more uses it."""
+        self._in_use[number] += 1
+
     def release(self, number: int) -> None:
         """One call less uses it."""
         self._in_use[number] -= 1

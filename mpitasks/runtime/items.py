@@ -33,7 +33,8 @@ from ..options import Plan
 from ..retries import Failure
 from ..transport import wire
 from .calls import FarmCall, ours
-from .messages import EACH_PICKLED, ONE_ARGUMENT, STOP, OutcomesOfMany, SentMany
+from .functions import Functions
+from .messages import EACH_PICKLED, ONE_ARGUMENT, STOP, OutcomesOfMany, SentMany, Target
 
 
 class _Endings(Protocol):
@@ -53,6 +54,7 @@ class _Running(Farm, Protocol):
 
     def accept(self, call: FarmCall | Items, claims: list[Any]) -> None: ...
     def withdraw_many(self, batch: Batch) -> bool: ...
+    def withdraw_unsent(self, batch: Batch) -> None: ...
 
 
 class Parts(NamedTuple):
@@ -67,6 +69,7 @@ class Parts(NamedTuple):
     send: Any
     alone: set[str]
     """Queues of calls that had better be sent one by one."""
+    functions: Functions
 
 
 class Given(NamedTuple):
@@ -158,8 +161,9 @@ class Batch:
     is_unwanted = is_forgiven = False
     """Whether nobody wants the outcomes; whether failures are nobody's."""
 
-    def __init__(self, parts: Parts, plan: Plan, given: Given, first: CallId) -> None:
+    def __init__(self, parts: Parts, plan: Plan, given: Given, first: CallId, function: bytes | None = None) -> None:
         self.plan = plan
+        self.target: Target = plan.name if function is None else parts.functions.number_of(function)
         self.items, self.shape, self.each = given
         self.count = self.left = len(self.items)
         """The second: of those that have not ended."""
@@ -170,8 +174,8 @@ class Batch:
         """Those that the scheduler has, waiting or sent."""
         self.early: set[CallId] = set()
         """Those which know that they should stop: what they return may be half of it."""
-        self._told: deque[Any] | None = None
-        """Who wants to know finds here what has ended."""
+        self._watchers: tuple[Watcher, ...] = ()
+        """Who wants to know what has ended."""
         self._parts = parts
         self._event: threading.Event | None = None
         self._ended: list[_Ended] = []
@@ -209,19 +213,24 @@ class Batch:
         future = self._futures.get(place)
         return future.done() if future is not None else self._ended_at(place) is not None
 
-    def values_from(self, place: int) -> list[Any]:
-        """The values of some of those that have ended, from this one on; at least one.
+    def values_from(self, place: int, most: int) -> list[Any]:
+        """Hand over values of some that have ended, from this one on; one at least, so many at most. They are not kept.
 
         Raises:
             Exception: What the first has raised.
         """
-        future, ended = self._futures.get(place), self._ended_at(place)
-        if future is not None or ended is None or not ended.values or not _decode(ended):
-            return [self.future(place).result()]
-        most = ended.first + ended.width
+        ended = None if place in self._futures else self._ended_at(place)
+        if ended is not None and ended.values:
+            stop = min(place + most, ended.first + ended.width)
+            with self._parts.lock:
+                stop = min((other for other in self._futures if place < other < stop), default=stop)
+            values = _handed_over(ended, place - ended.first, stop - ended.first)
+            if values:
+                return values
+        future = self.future(place)
         with self._parts.lock:
-            stop = min((other for other in self._futures if place < other < most), default=most)
-        return ended.values[place - ended.first : stop - ended.first]
+            del self._futures[place]
+        return [future.result()]
 
     def ended(self) -> int:
         """How many have ended."""
@@ -250,10 +259,17 @@ class Batch:
     def tell(self, watcher: Watcher) -> None:
         """Let the watcher know what ends, and what has: this batch, the place of the first, and how many."""
         with self._parts.lock:
-            told = self._told = cast("deque[Any]", watcher.ended)
-            self._event = watcher.event
+            self._watchers += (watcher,)
+            told = cast("deque[Any]", watcher.ended)
             told.extend((self, ended.first, ended.width) for ended in self._ended)
-            told.extend((self, place, 1) for place, future in self._futures.items() if future.done())
+            told.extend(
+                (self, place, 1) for place, future in self._futures.items() if future.done() and not self._ended_at(place)
+            )
+
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """The watcher need not know any more."""
+        with self._parts.lock:
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
 
     def cancel(self) -> bool:
         """Cancel them all: True if all of them were cancelled in time."""
@@ -261,13 +277,25 @@ class Batch:
         others = [future.cancel() for future in list(self._futures.values())]
         return in_time and all(others)
 
-    def give_up_all(self) -> bool:
-        """Cancel those that have no future of their own, and tell those to stop that were sent; True if all were cancelled."""
-        self.is_unwanted = True
+    def cancel_unsent(self) -> None:
+        """Cancel those that have not been sent to a slave."""
+        self._parts.farm.withdraw_unsent(self)
+        for future in list(self._futures.values()):
+            if future._state == PENDING:
+                future.cancel()
+
+    def give_up_unsent(self) -> None:
+        """Cancel those that have no future of their own, and have not been sent."""
         for part in list(self.there):
             if self._parts.scheduler.cancelled(part):
                 self._parts.endings.cancelled(part)
-            elif part.rank is not None:
+
+    def give_up_all(self) -> bool:
+        """Cancel those that have no future of their own, and tell those to stop that were sent; True if all were cancelled."""
+        self.is_unwanted = True
+        self.give_up_unsent()
+        for part in self.there:
+            if part.rank is not None:
                 self._parts.send(part.rank, (STOP, part.id, part.items))
         return not self.there and not any(ended.values or ended.error is not None for ended in self._ended)
 
@@ -300,6 +328,9 @@ class Batch:
     def _new_call(self, place: int, payload: wire.Payload, future: ItemFuture) -> FarmCall:
         call = future._call = FarmCall(CallId(self.first + place), self.plan, PLAIN, payload, future)
         call.own().is_unwanted = self.is_unwanted  # its own: the batch has to know how it ends, and not its future alone
+        call.target = self.target
+        if isinstance(self.target, int):
+            self._parts.functions.use(self.target)  # `Endings` lets go of it
         return call
 
     def inside(self, first: CallId, width: int) -> list[FarmCall]:
@@ -319,11 +350,11 @@ class Batch:
         for call in calls:
             future = call.future
             future._state, future.rank, future.attempts = RUNNING, rank, part.attempt
-        name, items = self.plan.name, self.items[start : start + part.items]
+        items = self.items[start : start + part.items]
         unwanted: list[tuple[int, ...]] = [(call.id,) for call in calls if call.rare.is_unwanted]
         if self.is_unwanted:  # these have come back
             unwanted = [(part.id, part.items)]
-        return (part.id, name, name, part.attempt, None, items, (), None, None, self.shape), unwanted
+        return (part.id, self.plan.name, self.target, part.attempt, None, items, (), None, None, self.shape), unwanted
 
     def give_up(self, call_id: CallId) -> bool | None:
         """Whether one was cancelled in time; None: it is a call of its own."""
@@ -424,15 +455,19 @@ class Batch:
         self.left -= count
         if not self.left:
             self.items = ()  # nobody needs the arguments any more
-        if self._told is not None:
-            self._told.append((self, place, count))
-        if self._event is not None:
+            if isinstance(self.target, int):
+                self._parts.functions.release(self.target)
+        for watcher in self._watchers:
+            watcher.ended.append(cast("Any", (self, place, count)))
+        if self._event is not None or self._watchers:
             self._parts.ended.append(self)
 
     def _announce(self) -> None:
         """Wake who waits."""
         if self._event is not None:
             self._event.set()
+        for watcher in self._watchers:
+            watcher.event.set()
 
     def _ended_at(self, place: int) -> _Ended | None:
         """Those that have ended with that one."""
@@ -454,6 +489,21 @@ def _decode(ended: _Ended) -> bool:
             return False
         ended.encoded.pop(place, None)
     return bool(ended.values)
+
+
+def _handed_over(ended: _Ended, start: int, stop: int) -> list[Any]:
+    """Some values, up to the first that can't be decoded; they are not kept."""
+    values = ended.values[start:stop]
+    for place in range(start, stop) if ended.encoded else ():
+        if place in ended.encoded:
+            try:
+                values[place - start] = wire.decode(ended.encoded[place])
+            except Exception:  # noqa: BLE001  as in `_decode`
+                stop = place
+                break
+            del ended.encoded[place]
+    ended.values[start:stop] = [None] * (stop - start)
+    return values[: stop - start]
 
 
 def _end_like(future: ItemFuture, ended: _Ended) -> None:

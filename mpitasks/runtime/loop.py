@@ -18,13 +18,12 @@ from inspect import iscoroutine
 from time import perf_counter
 from typing import Any, Protocol, TypeVar, cast
 
-from .. import registry
 from ..context import Context, LateContext, enter, leave
 from ..futures import Future
 from ..ids import CallId
 from ..retries import Failure
 from ..transport import wire
-from .messages import EACH_PICKLED, MANY, ONE_ARGUMENT, SentMany
+from .messages import EACH_PICKLED, MANY, ONE_ARGUMENT, SentMany, Target
 from .runner import Ran, Runner
 
 T = TypeVar("T")
@@ -55,8 +54,9 @@ class _Run:
     alone: wire.Payload | Future[Any] | None = None
     """What that one has returned, if it is too large to go with others, or a future."""
 
-    def __init__(self, sent: SentMany) -> None:
-        self.first, self.name, _, self.attempt, _, given, *_, self.shape = sent
+    def __init__(self, sent: SentMany, function: Callable[[Target], tuple[Callable[..., Any], bool]]) -> None:
+        self.first, self.name, target, self.attempt, _, given, *_, self.shape = sent
+        self.fn, self.binds = function(target)
         self.items = deque(given)
         self.count = len(given)
         self.later: list[Any] = []
@@ -86,8 +86,8 @@ class Loop:
         self._slave = slave
         self._runner = runner
         self._run: _Run | None = None
-        self._pace = 0.0
-        """Seconds that each has taken of the last ones."""
+        self._paces: dict[str, float] = {}
+        """By task: seconds that each call has taken of the last ones."""
 
     @property
     def is_running(self) -> bool:
@@ -96,10 +96,10 @@ class Loop:
 
     def run(self, sent: SentMany) -> Ran | None:
         """Run them. The outcome of the last one, if it became a call of its own; the others are told."""
-        run = self._run = _Run(sent)
+        run = self._run = _Run(sent, self._runner.function)
         token = enter(LateContext(lambda: self._context_now(run)))
         try:
-            if registry.get(run.name).bind:
+            if run.binds:
                 run.is_one_by_one = True
             else:
                 self._run_through(run)
@@ -111,7 +111,7 @@ class Loop:
             self._run = None
             if not run.is_split:
                 seconds, run.count_told = perf_counter() - run.began, run.count
-                self._pace = seconds / run.count
+                self._paces[run.name] = seconds / run.count
                 self._tell(run, 0, seconds, alone=False)
         return self._last(run) if run.left else None
 
@@ -130,7 +130,7 @@ class Loop:
             unbegun = run.unbegun()
             done = run.count_told = len(run.values)
             run.is_split, run.left = True, run.count - done - unbegun
-            seconds = min(perf_counter() - run.began, done * self._pace)
+            seconds = min(perf_counter() - run.began, done * self._paces.get(run.name, 0.0))
             self._tell(run, run.left, seconds, alone=alone)
             run.began += seconds
 
@@ -157,7 +157,7 @@ class Loop:
     def _run_one_by_one(self, run: _Run) -> None:
         """The same, each with its context."""
         mpitasks_calls = "task"  # noqa: F841  as above
-        call, with_context = _callable(run), registry.get(run.name).bind
+        call, with_context = _callable(run), run.binds
         for item in self._rest_of(run):
             context = self._context(run, len(run.values))
             token = enter(context)
@@ -240,8 +240,8 @@ def _first(by_place: dict[int, T], count: int) -> dict[int, T]:
 
 def _callable(run: _Run) -> Callable[..., Any]:
     """What takes an item as it was sent; and the context first, if the task is bound."""
-    fn, shape = registry.get(run.name).fn, run.shape
-    if registry.get(run.name).bind:
+    fn, shape = run.fn, run.shape
+    if run.binds:
         return lambda item, context: fn(context, *_arguments(item, shape))
     if shape == ONE_ARGUMENT:
         return fn

@@ -38,7 +38,7 @@ from ..transport.failures import encode_failure
 from .backoff import Backoff
 from .batches import Batches
 from .calls import FarmCall, ours
-from .children import Children, SlavesChild
+from .children import Children
 from .drive import Drive, never
 from .endings import Endings
 from .functions import Functions
@@ -48,7 +48,7 @@ from .interrupts import ENDS, Interrupts
 from .items import Batch, Items, Parts
 from .leaving import Leaving
 from .losses import Losses
-from .messages import CANCELLED, DRAIN, RETURNED, STACKS, STOP, Submission
+from .messages import CANCELLED, DRAIN, RETURNED, STACKS, STOP
 from .news import News
 from .overdue import Overdue
 from .post import Post
@@ -111,7 +111,6 @@ class Master:
         recall = self._recall = Recall(scheduler)
         post = self._post = Post(transport, functions, shipping)
         endings = self._endings = Endings(scheduler, recall, functions, news=news, drive=drive, accept=self.accept)
-        children = self._children = Children(self, self, scheduler)
         self._leaving = Leaving(
             transport, scheduler, post=post, overdue=overdue, losses=losses, lock=self._lock, wait=self.wait
         )
@@ -121,13 +120,13 @@ class Master:
             scheduler,
             recall=recall,
             endings=endings,
-            children=children,
             functions=functions,
             shipping=shipping,
             losses=losses,
             drive=drive,
         )
-        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set())
+        self._children = Children(self, self, submissions, scheduler)
+        parts = Parts(self, self._lock, scheduler, endings, news.ended, post.send, set(), functions)
         self._batches = Batches(parts, endings, submissions)
         self._intake = self._new_intake()
 
@@ -168,7 +167,7 @@ class Master:
         return is_usual and self._batches.suit(plan)
 
     def submit_many(self, plan: Plan, items: Sequence[Any], *, tuples: bool) -> Batch | None:
-        """Take many calls at once; None: they can't be taken but one by one.
+        """Take the first of these at once, as many as can go together; None: they can't be taken but one by one.
 
         Raises:
             FarmBroken: The farm has ended.
@@ -210,6 +209,14 @@ class Master:
             self._children.settle()
         self.announce()
         return in_time
+
+    def withdraw_unsent(self, batch: Batch) -> None:
+        """Cancel those of many calls that have not been sent."""
+        with self._lock:
+            batch.give_up_unsent()
+            self._decide_at = 0.0  # as above
+            self._children.settle()
+        self.announce()
 
     def fail(self, future: Future[Any], error: BaseException) -> None:
         """End a call with this error, if it has not been sent yet."""
@@ -380,19 +387,6 @@ class Master:
             self.interrupts.check_once()
 
     # ---------------------------------------------------------------- for calls of calls, under the lock
-
-    def submit_child(
-        self, child: SlavesChild, plan: Plan, resource: Hashable, *, submission: Submission, parent: Call | None
-    ) -> Call:
-        """Take a call that another one submits.
-
-        Raises:
-            FarmBroken: The farm has ended.
-            KeyError: A slave names a call that it can't know.
-            ValueError: Its `id` names another call.
-            NotRunning: The other one was given up.
-        """
-        return self._submissions.submit_child(child, plan, resource, submission=submission, parent=parent)
 
     def future_of(self, call: Call) -> Future[Any]:
         """The outcome of a call."""

@@ -61,6 +61,8 @@ class Post:
                 many, stopped = call.batch.send(call, rank)
                 calls.append(many)
                 unwanted += stopped
+                if isinstance(call.batch.target, int):
+                    numbers.add(call.batch.target)
                 continue
             future, plan, target, payload = call.future, call.plan, call.target, call.payload
             future._state = RUNNING

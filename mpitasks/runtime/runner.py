@@ -88,6 +88,13 @@ class Runner:
         for number in dropped:
             self._functions.pop(number, None)
 
+    def function(self, target: Target) -> tuple[Callable[..., Any], bool]:
+        """The function of that task or of that number, and whether it takes a context first."""
+        if isinstance(target, int):
+            return self._functions[target], False
+        task = registry.get(str(target))
+        return task.fn, task.bind
+
     def close(self) -> None:
         """Release what is held, and end what async tasks ran on."""
         self.keeper.release_all()

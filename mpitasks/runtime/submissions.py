@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from itertools import count, islice
 from threading import RLock
@@ -19,7 +19,7 @@ from ..options import Plan
 from ..transport import wire
 from .arguments import Encoder
 from .calls import FarmCall
-from .children import Children, SlavesChild
+from .children import SlavesChild
 from .drive import Drive
 from .endings import Endings
 from .functions import Functions
@@ -48,7 +48,6 @@ class Submissions:
         *,
         recall: Recall,
         endings: Endings,
-        children: Children,
         functions: Functions,
         shipping: Shipping,
         losses: Losses,
@@ -59,7 +58,6 @@ class Submissions:
         self._scheduler = scheduler
         self._recall = recall
         self._endings = endings
-        self._children = children
         self._functions = functions
         self._shipping = shipping
         self._losses = losses
@@ -86,6 +84,10 @@ class Submissions:
         else:
             self._submit_unusual(call, claims)
         return future
+
+    def function_of_many(self, function: Callable[..., Any]) -> bytes | None:
+        """A function that many calls share; None: they are to be taken one by one."""
+        return self._encoder.function_of_many(function)
 
     def reserve(self, count: int) -> CallId:
         """Take so many ids in a row. The first."""
@@ -205,7 +207,7 @@ class Submissions:
             msg = f"{plan.name!r} can't be called here any more: that call has outlasted its timeout, and was given up"
             raise NotRunning(msg)
         if after:
-            plan = replace(plan, after=tuple(self._children.child_of(child.home, number) for number in after))
+            plan = replace(plan, after=tuple(child.siblings[number] for number in after))
         call = child._call = FarmCall(next(self._ids), plan, resource, payload, child)
         call.own()  # its slave is to be told when it ends
         if function is not None:
@@ -219,5 +221,5 @@ class Submissions:
     def _claimed(self, child: SlavesChild, one: int | wire.Payload) -> Future[Any] | wire.Payload:
         """What a slave names among the arguments of a call."""
         if isinstance(one, int):
-            return self._children.child_of(child.home, one)
+            return child.siblings[one]
         return self._shipping.owned(one) if isinstance(one, wire.Reference) else one

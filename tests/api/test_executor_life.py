@@ -267,6 +267,36 @@ def test_shutdown_can_cancel_what_waits(monkeypatch) -> None:
     assert in_main(main) == [0, 1, 2, 3, 4]
 
 
+def test_shutdown_cancels_what_waits_of_a_map() -> None:
+    """What runs ends well, and its value is there; nothing else runs."""
+
+    def main() -> int:
+        executor = Executor(max_workers=1)
+        values = executor.map(hold, range(50))
+        begun(1)
+        executor.shutdown(wait=False, cancel_futures=True)
+        bench.gate.set()
+        executor.shutdown()
+        first = next(values)
+        with pytest.raises(concurrent.futures.CancelledError):
+            next(values)
+        return first
+
+    assert in_main(main) == 0
+
+
+def test_shutdown_waits_for_maps() -> None:
+    """Nobody has to iterate."""
+
+    def main() -> int:
+        executor = Executor()
+        executor.map(note, range(1000))
+        executor.shutdown()
+        return len(bench.notes)
+
+    assert in_main(main) == 1000
+
+
 def test_shutdown_with_both_cancels_and_waits() -> None:
     """When it returns, nothing of the executor runs."""
 

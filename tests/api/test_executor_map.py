@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _fresh = pytest.fixture(autouse=True)(fresh)
 
+CHUNK = 10
+"""Where a test needs calls that wait: else all of `MANY` are sent at once, since they take so little."""
+
 
 class Clock:
     now = 100.0
@@ -113,7 +116,7 @@ def test_an_item_that_raises_cancels_what_waits() -> None:
     """Nobody will ask for it."""
 
     def body(executor: Executor) -> None:
-        values = executor.map(call, [divide_by, hold, *MANY], itertools.repeat(0))
+        values = executor.map(call, [divide_by, hold, *MANY], itertools.repeat(0), chunksize=CHUNK)
         with pytest.raises(ZeroDivisionError):
             next(values)
         bench.gate.set()
@@ -127,7 +130,7 @@ def test_leaving_the_iterator_cancels_what_waits(leave) -> None:
     """By `close`, or by a `break` in a loop that holds the only reference."""
 
     def body(executor: Executor) -> None:
-        values = executor.map(call, [abs, hold, *MANY], itertools.count())
+        values = executor.map(call, [abs, hold, *MANY], itertools.count(), chunksize=CHUNK)
         assert next(values) == 0
         begun(1)
         leave(values)
@@ -150,7 +153,7 @@ def test_a_closed_iterator_has_ended() -> None:
     assert with_executor(body) == []
 
 
-@pytest.mark.parametrize("chunksize", [1, 3])
+@pytest.mark.parametrize("chunksize", [CHUNK, 3])
 def test_map_raises_when_the_time_is_out(clock, chunksize) -> None:
     """After it the iterator has ended, and what waits is cancelled."""
 
@@ -184,7 +187,7 @@ def test_the_time_counts_from_the_call_of_map(monkeypatch, clock) -> None:
     asked: list[float | None] = []
 
     def body(executor: Executor) -> None:
-        values = executor.map(abs, range(3), timeout=60)
+        values = executor.map(abs, range(3), timeout=60, buffersize=1)
         wait = executor._farm.wait
         monkeypatch.setattr(executor._farm, "wait", lambda done, watch, left: asked.append(left) or wait(done, watch, left))
         for x in range(3):

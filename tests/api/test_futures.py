@@ -7,10 +7,12 @@ import concurrent.futures
 import gc
 import logging
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import mpitasks
 from mpitasks import Done, Failed, Future, Futures, NotRunning, ResultTimeout, task
 from tests.api.tasks import add, echo, fail, gate, hold, note, ran
 
@@ -255,6 +257,25 @@ def test_futures_are_a_sequence(farm: Run) -> None:
     farm(main)
 
 
+def test_a_future_that_was_waited_for_goes_with_the_last_who_holds_it() -> None:
+    """At once, with its value: nothing waits for the garbage collector."""
+
+    def main() -> bool:
+        future = echo.delay()
+        future._event()
+        future.result()
+        gone = weakref.ref(future)
+        gc.disable()
+        try:
+            del future
+            echo.delay().result()
+            return gone() is None
+        finally:
+            gc.enable()
+
+    assert mpitasks.run(main, backend="inline")  # in one thread, so that no other holds it for a moment
+
+
 def test_results_raise_the_first_failure_and_count_the_others(farm: Run, caplog: pytest.LogCaptureFixture) -> None:
     """A note says how many more have failed; those count as told."""
 
@@ -308,17 +329,22 @@ def test_outcomes_are_done_or_failed(threads: Run) -> None:
     assert isinstance(cancelled.error, CANCELLED)
 
 
-def test_futures_share_one_timeout(threads: Run) -> None:
-    """`results` and `outcomes` give up together."""
+@pytest.mark.parametrize("ask", [Futures.results, Futures.outcomes], ids=["results", "outcomes"])
+def test_futures_share_one_timeout(threads: Run, ask: Any) -> None:
+    """`results` and `outcomes` give up together, and say after how long, however the calls were made."""
 
     def main() -> None:
         door = gate()
-        many = Futures([add.delay(1), hold.delay(), hold.delay()])
-        with pytest.raises(ResultTimeout, match="has not ended within"):
-            many.results(timeout=0.01)
-        with pytest.raises(ResultTimeout, match="has not ended within"):
-            many.outcomes(timeout=0.01)
-        assert repr(many) == "<Futures: 1 of 3 ended>"
+        several, mapped = Futures([add.delay(1), hold.delay(), hold.delay()]), hold.map(["gate"] * 5)
+        with pytest.raises(
+            ResultTimeout, match=r"^2 of 3 calls have not ended in 0.01 s, the first of them one of '\S+\.hold'; "
+        ):
+            ask(several, timeout=0.01)
+        with pytest.raises(
+            ResultTimeout, match=r"^5 of 5 calls have not ended in 0.01 s, the first of them one of '\S+\.hold'; "
+        ):
+            ask(mapped, timeout=0.01)
+        assert [repr(several), repr(mapped)] == ["<Futures: 1 of 3 ended>", "<Futures: 0 of 5 ended>"]
         door.opened.set()
 
     threads(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures as stdlib
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,22 @@ def test_iterating_may_stop_early(farm: Run) -> None:
         return len(list(as_completed(many))), len(list(as_completed(many)))
 
     assert farm(main) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    "items", [range(50), ["a" * 100_000] * 3, [[1], b"x", None, 2**70] * 5], ids=["numbers", "long", "mixed"]
+)
+def test_futures_of_a_map_come_as_they_end(farm: Run, items: list[Any]) -> None:
+    """All of them, whichever way they travel, and also for who asks again."""
+
+    def main() -> int:
+        many = echo.map(items)
+        assert len(list(itertools.islice(as_completed(many), 2))) == 2
+        ended = list(as_completed(many))
+        assert set(ended) == set(many) == wait(many).done == wait(many, return_when=stdlib.FIRST_EXCEPTION).done
+        return len(ended)
+
+    assert farm(main) == len(items)
 
 
 # ---------------------------------------------------------------- asyncio

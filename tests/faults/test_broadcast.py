@@ -13,10 +13,10 @@ from tests.faults.hosts import Hosts
 from tests.mpi.test_broadcast import APP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.mpi.app import Ended
     from tests.mpi.launcher import Mpiexec
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_in_memory")
 
 DYING = """
 import itertools, os, signal, sys, time
@@ -56,13 +56,6 @@ def main(how):
 if __name__ == "__main__":
     mpitasks.run(main, *sys.argv[1:])
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_in_memory() -> Iterator[None]:
-    """No shared memory of ours, and nobody's memory that has no name."""
-    yield
-    assert [path.name for path in Path("/dev/shm").iterdir() if "mpitasks" in path.name] == []  # noqa: S108  to look
 
 
 def survive(mpiexec: Mpiexec, ranks: int, how: str) -> Ended:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.mpi.launcher import Mpiexec
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_in_memory")
 
 APP = """
 import os, sys, time
@@ -79,13 +78,6 @@ def main(how, size, slaves):
 if __name__ == "__main__":
     mpitasks.run(main, *sys.argv[1:])
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_in_memory() -> Iterator[None]:
-    """No shared memory of ours."""
-    yield
-    assert [path.name for path in Path("/dev/shm").iterdir() if "mpitasks" in path.name] == []  # noqa: S108  to look
 
 
 def shipped(mpiexec: Mpiexec, how: str, size: int, slaves: int) -> list[str]:

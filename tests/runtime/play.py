@@ -42,13 +42,14 @@ class Play(Bodies):
 
     def _note_answers(self) -> None:
         """Keep how calls end that calls submit, whether their slaves hear of it or not."""
-        submit = self.master.submit_child
+        submissions = self.master._submissions
+        submit = submissions.submit_child
 
         def noting(child: Any, *args: Any, **kwargs: Any) -> Any:
             self.seen.answers[int(child.home), child.number] = child
             return submit(child, *args, **kwargs)
 
-        self.master.submit_child = noting  # type: ignore[method-assign]  # nothing hands out these futures
+        submissions.submit_child = noting  # type: ignore[method-assign]  # nothing hands out these futures
 
     def run(self) -> None:
         """Play it to its end, and judge."""

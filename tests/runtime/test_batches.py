@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mpitasks
-from mpitasks import Done, Failed, RemoteError, current, task
+from mpitasks import Done, Executor, Failed, RemoteError, as_completed, current, task, wait
 from mpitasks.errors import EncodeError
-from mpitasks.futures import Future
+from mpitasks.futures import Future, _watching
 from mpitasks.runtime.batches import is_simple
 from mpitasks.runtime.loop import Loop
 from tests.runtime.world import World, echo
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     NewWorld = Callable[..., World]
 
 ran: Counter[int] = Counter()
+pickled: Counter[int] = Counter()
 meanwhile: dict[int, Callable[[], Any]] = {}
 """What happens while the call with that number runs; its value, if there is one."""
 
@@ -32,6 +33,7 @@ meanwhile: dict[int, Callable[[], Any]] = {}
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     ran.clear()
+    pickled.clear()
     meanwhile.clear()
 
 
@@ -53,6 +55,26 @@ def grow(some: list[int]) -> list[int]:
 def where(ctx: mpitasks.Context, number: int) -> tuple[int, str, int, int]:
     """What a bound call knows of itself."""
     return number, ctx.task_name, ctx.rank, ctx._call
+
+
+def divided(x: int) -> int:
+    """No task."""
+    return 60 // x
+
+
+def missing() -> None:
+    """Fail to be there."""
+    raise LookupError("not here")
+
+
+class Unloadable:
+    """Can be pickled, and not unpickled."""
+
+    def __call__(self, x: int) -> int:
+        return x
+
+    def __reduce__(self) -> Any:
+        return missing, ()
 
 
 def told(world: World) -> list[tuple[int, int, int]]:
@@ -85,6 +107,34 @@ def test_a_chunk_is_one_message_each_way(new_world: NewWorld) -> None:
     assert many.results() == list(range(7))
     assert many._parts[0]._futures == {}  # type: ignore[attr-defined]  # it is a map's
     assert world.messages("REPORT") == []
+
+
+def test_futures_of_a_map_are_made_as_they_end(new_world: NewWorld) -> None:
+    """For all who watch it, each once; and the calls go together, as if nobody did."""
+    world = new_world(1)
+    meanwhile[3] = lambda: 1 // 0
+    many = count.map(range(7), chunksize=7)
+    batch = many._parts[0]  # type: ignore[attr-defined]  # it is a map's
+    with _watching(many) as one, _watching(many) as other:
+        assert (len(batch._watchers), batch._futures) == (2, {})
+        world.finish()
+        assert list(batch._futures) == [3]
+        ended = [list(one.until(None)), list(other.until(None))]
+    assert [len(ended[0]), set(ended[0])] == [7, set(many)]
+    assert (ended[1], batch._watchers) == (ended[0], ())
+    assert [len(list(as_completed(many))), len(wait(many).done), told(world)] == [7, 7, [(1, 7, 0)]]
+    assert many[3].exception() is not None
+
+
+def test_a_watcher_is_told_once_of_each(new_world: NewWorld) -> None:
+    """Of one whose future was made after its end, too, however early that was."""
+    world = new_world(1)
+    meanwhile[5] = lambda: world.master.step() or many[0].done()
+    meanwhile[6] = lambda: 1 // 0
+    many = count.map(range(8), chunksize=4)
+    world.finish()
+    assert many[5].result() is True
+    assert set(as_completed(many)) == set(many)
 
 
 def test_three_items_go_to_three_slaves(new_world: NewWorld) -> None:
@@ -162,11 +212,33 @@ def test_what_needs_more_goes_by_itself(options: dict[str, Any]) -> None:
     assert (is_simple(count._plan), is_simple(count.options(**options)._plan)) == (True, False)
 
 
+class Hooked:
+    """Counts how often it was pickled."""
+
+    def __init__(self, number: int, size: int = 0) -> None:
+        self.number, self.content = number, b"x" * size
+
+    def __getstate__(self) -> dict[str, Any]:
+        pickled[self.number] += 1
+        return vars(self)
+
+
+def test_hooks_run_once_for_each_item(new_world: NewWorld) -> None:
+    """But for the one that can't go with the others; what comes after it goes alone."""
+    world = new_world(1)
+    sizes = {3: 1 << 17, 5: 1 << 17}
+    many = echo.map([Hooked(number, sizes.get(number, 0)) for number in range(7)], chunksize=7)
+    assert pickled == Counter({number: 1 + (number == 3) for number in range(7)})
+    world.finish()
+    assert [value.number for value in many.results()] == list(range(7))
+    assert told(world) == [(1, 3, 0)]
+
+
 def test_large_or_futures_among_the_arguments(new_world: NewWorld) -> None:
     """They are submitted one by one."""
     world = new_world(1)
     first = echo.delay(5)
-    assert echo._calls(world.master).submit([1, first], tuples=False).count == 2
+    assert [block.count for block in echo._calls(world.master).submit([1, first], tuples=False)] == [2]
     many = echo.map([np.zeros(1 << 14), first, 7], chunksize=3)
     world.finish()
     assert many[1].result() == 5
@@ -393,6 +465,60 @@ def test_a_broken_farm_ends_all(new_world: NewWorld) -> None:
     world.slaves[1].run_all()
 
 
+# ---------------------------------------------------------------- functions that are no tasks
+
+
+@pytest.mark.parametrize("function", [divided, lambda x: 60 // x], ids=["by name", "by value"])
+def test_maps_of_executors_go_together(new_world: NewWorld, function: Callable[[int], int]) -> None:
+    """As those of tasks; the function goes once to each slave."""
+    world = new_world(1)
+    values = Executor().map(function, range(1, 6), chunksize=5)
+    more = Executor().map(function, range(6, 8), chunksize=2)
+    world.finish()
+    assert told(world) == [(1, 5, 0), (6, 2, 0)]
+    assert [list(values), list(more)] == [[60, 30, 20, 15, 12], [10, 8]]
+    assert [list(functions) for _, _, _, functions, _, _ in world.messages("WINDOW") if functions] == [[0]]
+
+
+def test_a_function_is_let_go_of_when_all_have_ended(new_world: NewWorld) -> None:
+    """Those that have failed, those that went alone, and those that were cancelled."""
+    world = new_world(1)
+    executor = Executor(max_workers=1)
+    values = executor.map(divided, [3, 0, 5, 6, *range(1, 9)], chunksize=4)
+    world.turn()
+    dropped = executor.map(divided, range(1, 9), chunksize=4)
+    executor.shutdown(wait=False, cancel_futures=True)
+    world.finish()
+    assert next(values) == 20
+    with pytest.raises(ZeroDivisionError):
+        next(values)
+    with pytest.raises(CancelledError):
+        next(dropped)
+    assert world.master._functions._in_use == {0: 0}
+
+
+def test_a_function_goes_where_the_calls_of_a_dead_slave_go(new_world: NewWorld) -> None:
+    """Together with them, and once."""
+    world = new_world(2)
+    values = Executor().map(divided, [1, 2, 3], chunksize=3)
+    assert [to for _, to, _, functions, _, _ in world.messages("WINDOW") if functions] == [2]
+    world.kill(2)
+    world.finish()
+    assert list(values) == [60, 30, 20]
+    assert [to for _, to, _, functions, _, _ in world.messages("WINDOW") if functions] == [2, 1]
+    assert world.master._functions._in_use == {0: 0}
+
+
+def test_a_function_that_can_not_be_loaded_fails_each_call(new_world: NewWorld) -> None:
+    """At its place, as if it was submitted alone."""
+    world = new_world(1)
+    many = [Executor().map(Unloadable(), range(3), chunksize=3) for _ in range(2)]
+    world.finish()
+    for values in many:
+        with pytest.raises(LookupError, match="not here"):
+            next(values)
+
+
 # ---------------------------------------------------------------- taken apart
 
 
@@ -418,6 +544,28 @@ def test_what_waits_behind_a_long_one_goes_elsewhere(new_world: NewWorld) -> Non
     assert told(world)[0] == (2, 2, 1)
     assert [future.rank for future in many] == [1, 1, 1, 2, 2, 2]
     assert [future.attempts for future in many] == [1] * 6
+
+
+def test_calls_before_a_long_one_took_as_long_as_others_of_their_task(new_world: NewWorld, clock: Clock) -> None:
+    """Not as the slave's last ones of another task; the rest of the time is the long one's."""
+    world = new_world(1)
+
+    def take(seconds: float) -> None:
+        clock.now += seconds
+
+    def last() -> None:
+        take(1.0)
+        listen(world)
+
+    meanwhile.update({number: lambda: take(0.25) for number in range(6)} | {6: last})
+    count.map(range(4), chunksize=4)
+    world.finish()
+    echo.map(range(4), chunksize=4)
+    world.finish()
+    many = count.map(range(4, 8), chunksize=4)
+    world.finish()
+    assert [message[6] for message in world.messages("MANY")] == [1.0, 0.0, 0.5]
+    assert many.results() == [None, None, None, 7]
 
 
 def test_a_call_that_waits_for_its_own_stands_alone(new_world: NewWorld) -> None:
