@@ -18,7 +18,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures._base import FINISHED, PENDING
-from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from types import TracebackType
@@ -32,7 +31,7 @@ from .core.calls import PLAIN
 from .errors import Drained, FarmBroken, InitializerFailed, NotRunning, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
-from .options import Plan, Setup
+from .plans import Plan, Setup, replace
 from .tasks import Task
 
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .futures import Future
     from .many import Batch
     from .observe.counts import Statistics
-    from .options import Plan
+    from .plans import Plan
     from .transport.wire import Payload, Reference
 
 

@@ -19,11 +19,9 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from inspect import iscoroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
-
-from typing_extensions import Unpack
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from . import control, ending, farm, futures, guard, handshake, launch, lifeline, profiles, ranks, registry, walltime
 from .context import inside_a_call
@@ -464,7 +462,7 @@ def _serving(master: Master) -> Iterator[None]:
 def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     value = main(*args)
-    if not iscoroutine(value):
+    if not isinstance(value, CoroutineType):
         return value
     import asyncio  # noqa: PLC0415  most mains are plain
 

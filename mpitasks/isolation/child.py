@@ -22,9 +22,8 @@ from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
-from typing_extensions import override
-
 from .. import output, signals
+from ..backports import override
 from ..ids import CallId, Rank
 from ..retries import names_of
 from ..runtime import copies, logs

@@ -17,7 +17,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-from typing_extensions import Buffer
+from ..backports import Buffer
 
 _ALIGNED = 64
 """Bytes at a multiple of which each buffer begins, as arrays like it."""

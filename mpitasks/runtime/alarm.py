@@ -17,7 +17,6 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 from types import FrameType
@@ -62,18 +61,18 @@ class Limit(NamedTuple):
     """In words."""
 
 
-@dataclass
 class Watched:
     """What runs under a limit now."""
 
-    limit: Limit
-    thread: int
-    until: float
-    """When its time is up, on the clock of `perf_counter`."""
-    due: float
-    """When it counts as one that can't be interrupted."""
-    stack: str | None = None
-    """Where it was when an alarm ended it, or tried to."""
+    def __init__(self, limit: Limit, thread: int, until: float, due: float) -> None:
+        self.limit = limit
+        self.thread = thread
+        self.until = until
+        """When its time is up, on the clock of `perf_counter`."""
+        self.due = due
+        """When it counts as one that can't be interrupted."""
+        self.stack: str | None = None
+        """Where it was when an alarm ended it, or tried to."""
 
 
 class Alarm:

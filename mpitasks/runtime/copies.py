@@ -17,8 +17,7 @@ import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from typing_extensions import Buffer
-
+from ..backports import Buffer
 from ..isolation import memory
 from ..transport import wire
 

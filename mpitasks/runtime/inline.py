@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import Deadlock
 from ..futures import Future
 from ..ids import Rank
-from ..options import Plan
+from ..plans import Plan
 from ..transport.local import local_world
 from .backoff import Backoff
 from .master import Master

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from inspect import iscoroutine
 from time import perf_counter
+from types import CoroutineType
 from typing import Any, Protocol, TypeVar, cast
 
 from .. import registry
@@ -181,7 +181,7 @@ class Loop:
 
     def _keep(self, run: _Run, value: Any) -> None:  # noqa: ANN401  whatever the function returns
         """One has ended like this; what it gave back may change as soon as the next one begins."""
-        if iscoroutine(value):
+        if isinstance(value, CoroutineType):
             value = self._runner.awaited(value)
         kind = type(value)
         if kind in PLAIN_VALUES or (kind in TEXTS and len(value) < LONGEST_TEXT):

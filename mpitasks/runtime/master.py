@@ -31,7 +31,7 @@ from ..errors import FarmBroken
 from ..futures import Future
 from ..ids import CallId, Rank
 from ..observe.counts import Statistics, take
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from ..transport.base import Transport
 from ..transport.failures import encode_failure

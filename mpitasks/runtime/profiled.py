@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from typing_extensions import override
-
+from ..backports import override
 from ..profiles import RankProfile
 from ..transport.base import Transport
 from .messages import SentCall, SentMany

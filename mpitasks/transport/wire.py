@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
-from typing_extensions import Buffer, override
+from ..backports import Buffer, override
 
 SMALL = 32
 """Bytes for which a value counts that is a number, or holds some."""
