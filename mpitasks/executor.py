@@ -25,10 +25,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from . import loops
+from .broken import InitializerFailed
 from .callables import name_of
 from .context import inside_a_call
 from .core.calls import PLAIN
-from .errors import Drained, FarmBroken, InitializerFailed, NotRunning, ResultTimeout, Terminated
+from .errors import Drained, FarmBroken, NotRunning, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
 from .plans import Plan, Setup, replace

@@ -107,14 +107,14 @@ def running(name: str, what: str) -> Farm:
         NotRunning: There is none, or this is the inside of a call that can submit none.
     """
     if inside_a_call():
-        farm = current()._farm
-        if farm is None:
+        give = current()._farm
+        if give is None:
             msg = (
                 f"{name}.{what} was called where calls can't submit calls: in an isolated call, or in a provider; "
                 f"return what it needs, and submit that in main() or in a call that is not isolated"
             )
             raise NotRunning(msg)
-        return farm
+        return give()
     try:
         return _bound[0]
     except IndexError:

@@ -72,14 +72,17 @@ FOR_RUNTIME = (
         "context",
         "registry",
         "retries",
+        "broken",
         "digests",
         "loops",
+        "surroundings",
     }
 )
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mpitasks": {
         "broadcasts",
+        "broken",
         "callables",
         "context",
         "executor",
@@ -94,7 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
     "backports": set(),
-    "control": set(),
+    "broken": set(),
+    "control": {"surroundings"},
     "errors": set(),
     "ids": set(),
     "loops": set(),
@@ -214,7 +218,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.calls", "registry", "options", "futures", "farm", "many", "context", "stream", "parameters", "plans"),
     },
     "callables": {"core.calls", "plans", "futures", "farm", "tasks"},
-    "executor": {"loops", "context", "core.calls", "plans", "futures", "farm", "tasks", "callables"},
+    "executor": {"broken", "loops", "context", "core.calls", "plans", "futures", "farm", "tasks", "callables"},
     # What can be seen.
     "observe": set(),
     "observe.counts": {"core.calls", "core.scheduler", "core.tally"},
@@ -246,8 +250,8 @@ MAY_IMPORT: dict[str, set[str]] = {
             "runtime.holding",
             "runtime.logs",
             "runtime.messages",
+            "runtime.places",
             "runtime.runner",
-            "runtime.stacks",
             "signals",
             "transport.wire",
             "transport.failures",
@@ -255,7 +259,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "isolation.nanny": {
         *("isolation.aside", "isolation.child", "isolation.importing", "isolation.line", "isolation.messages"),
-        *("isolation.page", "isolation.system", "runtime.stacks", "signals"),
+        *("isolation.page", "isolation.system", "runtime.places", "signals"),
     },
     "isolation.start": {
         *("isolation.aside", "isolation.importing", "isolation.line", "isolation.messages", "isolation.nanny"),
@@ -276,21 +280,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # Who starts what.
     "profiles": set(),
-    "ending": {"control"},
+    "surroundings": {"isolation.aside"},
+    "ending": {"surroundings"},
     "walltime": set(),
-    "launch": {"control", "ending", "isolation.aside", "journal.choice", "profiles", "walltime"},
+    "launch": {"control", "ending", "journal.choice", "profiles", "surroundings", "walltime"},
     "handshake": {"registry"},
-    "lifeline": set(),
-    "guard": {"control", "ending", "handshake", "launch", "survival.link"},
+    "lifeline": {"surroundings"},
+    "guard": {"ending", "handshake", "surroundings", "survival.link"},
     # What lets a job go on after ranks have died. `survival.guard` is a program of its own, and imports nothing of ours.
     "survival": set(),
     "survival.guard": set(),
     "survival.watch": {"survival.guard", "transport.base"},
-    "survival.link": {"survival.guard", "survival.watch", "transport.base"},
+    "survival.link": {"surroundings", "survival.guard", "survival.watch", "transport.base"},
     "survival.departure": {"ending", "survival.link"},
     "ranks": {
-        *("ending", "guard", "launch", "profiles", "signals", "isolation.start", "survival.departure", "survival.link"),
-        *("runtime.logs", "runtime.master", "runtime.profiled", "runtime.slave", "transport.base"),
+        *("ending", "guard", "surroundings", "profiles", "signals", "isolation.start", "survival.departure", "survival.link"),
+        *("runtime.late_logs", "runtime.master", "runtime.profiled", "runtime.slave", "transport.base"),
     },
     "session": {
         *(
@@ -306,12 +311,13 @@ MAY_IMPORT: dict[str, set[str]] = {
             "profiles",
             "ranks",
             "shm",
+            "surroundings",
             "walltime",
         ),
         *("journal.choice", "journal.records"),
         *("transport.local", "transport.mpi", "survival.link"),
         *("runtime.backoff", "runtime.inline", "runtime.logs", "runtime.master", "runtime.memory", "runtime.slave"),
-        *("runtime.clock", "runtime.stacks", "runtime.stall"),
+        *("runtime.clock", "runtime.places", "runtime.stall"),
         *("runtime.situation", "runtime.watchdog"),
         *("isolation.aside", "isolation.start", "options", "registry"),
     },
@@ -321,7 +327,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classic.world": {
         "control",
         "guard",
-        "launch",
+        "surroundings",
         "transport.base",
         "transport.mpi",
         "classic.endpoint",
@@ -329,7 +335,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "classic.slave": {
         "retries",
-        *("launch", "transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"),
+        *("surroundings", "transport.base", "transport.wire", "transport.failures", "runtime.backoff", "runtime.messages"),
         *("classic.endpoint", "classic.world"),
     },
     "classic.master": {"classic.endpoint", "classic.world"},
@@ -351,14 +357,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench.table": {"bench.figures"},
     "bench.command": {
         *("bench.bulk", "bench.figures", "bench.idle", "bench.memory", "bench.scale", "bench.short_calls"),
-        *("bench.starting", "bench.table", "bench.uneven", "bench.wire", "launch", "session"),
+        *("bench.starting", "bench.table", "bench.uneven", "bench.wire", "launch", "session", "surroundings"),
     },
     "command_line": set(),
-    "whereabouts": {"control", "runtime.stacks"},
+    "whereabouts": {"control", "runtime.places", "runtime.stacks"},
     "cli": {
         "whereabouts",
         "command_line",
         "launch",
+        "surroundings",
         "bench",
         "journal.choice",
         "journal.listing",
@@ -409,21 +416,29 @@ FOR_TYPES_ALONE = {
     ("futures", "core.calls"),
     ("futures", "farm"),
     ("journal.identity", "futures"),
+    ("mpitasks", "broadcasts"),
+    ("mpitasks", "broken"),
+    ("mpitasks", "callables"),
+    ("mpitasks", "executor"),
+    ("mpitasks", "futures"),
     ("mpitasks", "observe.counts"),
+    ("mpitasks", "resources"),
     ("options", "futures"),
     ("plans", "futures"),
     ("options", "resources"),
     ("ranks", "runtime.master"),
     ("registry", "resources"),
     ("registry", "tasks"),
+    ("runtime.loop", "futures"),
     ("runtime.nested", "observe.counts"),
+    ("runtime.runner", "runtime.nested"),
     ("runtime.situation", "runtime.master"),
     ("runtime.watchdog", "runtime.master"),
     ("stream", "farm"),
 }
 """Arrows of the table that exist for type checkers: at run time they would close a circle, or bind what is to stay loose."""
 
-LAZY = ("launch", "guard", "ranks", "session", "bench.wire", "classic.world")
+LAZY = ("launch", "surroundings", "guard", "ranks", "session", "bench.wire", "classic.world")
 MPI = {**dict.fromkeys(LAZY, "lazy"), "transport.mpi": "at its top"}
 """Who imports mpi4py at run time. All but one do it in a function: `import mpitasks` must not start MPI."""
 

@@ -29,8 +29,8 @@ from ..retries import names_of
 from ..runtime import copies, logs
 from ..runtime.holding import Holding
 from ..runtime.messages import Named, Outcome, Record, SentCall
+from ..runtime.places import SIGNAL
 from ..runtime.runner import Runner
-from ..runtime.stacks import SIGNAL
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import segments, system

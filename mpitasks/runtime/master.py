@@ -51,11 +51,11 @@ from .losses import Losses
 from .messages import CANCELLED, DRAIN, RETURNED, STACKS, STOP, Submission
 from .news import News
 from .overdue import Overdue
+from .places import Place
 from .post import Post
 from .pump import Pumps
 from .recall import Recall
 from .shipping import Shipping
-from .stacks import Place
 from .submissions import Submissions
 
 KEPT_APART = 0.02

@@ -39,6 +39,6 @@ class ProfiledSlave(Slave):
     # Around `_run`, not around the task: what a task raises is caught within, so no frame of cProfile is in its traceback.
     @override
     def _run(self, call: SentCall | SentMany) -> Ran | None:
-        if self._nested.waits:  # it runs within another that is measured
+        if self._waits:  # it runs within another that is measured
             return super()._run(call)
         return self._profile.call(super()._run, call)

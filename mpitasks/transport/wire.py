@@ -51,6 +51,10 @@ Payload = bytes | tuple[Buffer, Sequence[Buffer]] | tuple[Any]
 Most values leave out no buffers, and a million of them that wait had better be no tuples."""
 
 
+ENCODED = (bytes, tuple)
+"""Of what type a payload is."""
+
+
 class Reference(bytes):
     """An encoded value that the receiver knows by a number: unpickled, it is found there.
 
