@@ -55,7 +55,7 @@ class Farm(Protocol):
 
 
 _bound: list[Farm] = []
-_last: list[Statistics] = []
+_last: list[Callable[[], Statistics]] = []
 """Of the run that ended last."""
 
 
@@ -69,8 +69,8 @@ def unbind() -> None:
     _bound.clear()
 
 
-def remember(last: Statistics) -> None:
-    """This is what the farm did that ends now."""
+def remember(last: Callable[[], Statistics]) -> None:
+    """This gives what the farm did that ends now."""
     _last[:] = [last]
 
 
@@ -83,7 +83,7 @@ def statistics() -> Statistics:
     if not _bound and not _last:
         msg = "statistics() was called before mpitasks.run(): there is nothing to tell; call it in main, or after the run"
         raise NotRunning(msg)
-    return _bound[0].statistics() if _bound else _last[0]
+    return _bound[0].statistics() if _bound else _last[0]()
 
 
 def is_running() -> bool:

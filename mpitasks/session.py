@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast, overload
 
@@ -338,7 +338,7 @@ def _meant(master: Master, error: BaseException) -> BaseException:
 
 def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextManager[None]:
     """Within, the run ends when its time is over."""
-    if asked.limit is None and _is_inline(master):
+    if asked.limit is None and master.is_inline:
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
@@ -355,18 +355,11 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
 
 def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
     """Within, somebody says why nothing happens, if calls don't run in this very thread."""
-    if _is_inline(master):
+    if master.is_inline:
         return nullcontext()
     from .runtime.watchdog import Watchdog  # noqa: PLC0415  no slave needs it
 
     return Watchdog(master, stall=stall).watching()
-
-
-def _is_inline(master: Master) -> bool:
-    """Whether main runs the calls."""
-    from .runtime.inline import InlineMaster  # noqa: PLC0415  no slave needs it
-
-    return isinstance(master, InlineMaster)
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -476,7 +469,7 @@ def _serving(master: Master) -> Iterator[None]:
     try:
         yield
     finally:
-        farm.remember(master.statistics())
+        farm.remember(master.last_statistics())
         farm.unbind()
 
 
@@ -573,25 +566,21 @@ def _host_watch(comm: MPI.Comm) -> Callable[[], bool]:
     return lifeline.agree(comm, hosts)
 
 
-@contextmanager
-def _answering(master: Master, asked: _Asked) -> Iterator[None]:
+def _answering(master: Master, asked: _Asked) -> AbstractContextManager[None]:
     """Within, other processes may ask this run for what it can do."""
-    from .runtime.situation import on_demand  # noqa: PLC0415  no slave needs it
+    from .answering import answering  # noqa: PLC0415  no slave needs it
 
     commands: dict[str, Callable[[], Any]] = {
         "drain": lambda: master.interrupts.drain("SIGUSR1"),
-        "stacks": lambda: on_demand(master),
+        "stacks": lambda: _situation(master),
     }
-    from pathlib import Path  # noqa: PLC0415  as above
+    return answering(commands, grace=asked.grace, places=master.places)
 
-    from . import control  # noqa: PLC0415  as above
 
-    with ExitStack() as stack:
-        with suppress(OSError):  # no folder for temporary files can be written to: nobody can ask, and all else goes on
-            given = surroundings.control_folder()
-            folder = Path(given) if given else stack.enter_context(control.own_folder())
-            stack.enter_context(control.serve(folder, commands, grace=asked.grace, places=master.places))
-        yield
+def _situation(master: Master) -> str:
+    from .runtime.situation import on_demand  # noqa: PLC0415  only who asks needs it
+
+    return on_demand(master)
 
 
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI

@@ -281,6 +281,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Who starts what.
     "profiles": set(),
     "surroundings": {"isolation.aside"},
+    "answering": {"control", "surroundings"},
     "ending": {"surroundings"},
     "walltime": set(),
     "launch": {"control", "ending", "journal.choice", "profiles", "surroundings", "walltime"},
@@ -299,8 +300,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "session": {
         *(
+            "answering",
             "context",
-            "control",
             "ending",
             "farm",
             "futures",
@@ -429,6 +430,7 @@ FOR_TYPES_ALONE = {
     ("ranks", "runtime.master"),
     ("registry", "resources"),
     ("registry", "tasks"),
+    ("runtime.calls", "journal.identity"),
     ("runtime.loop", "futures"),
     ("runtime.nested", "observe.counts"),
     ("runtime.runner", "runtime.nested"),

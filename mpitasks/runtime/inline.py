@@ -50,6 +50,8 @@ class _InlineSlave(Slave):
 class InlineMaster(Master):
     """A master whose only slave runs in the thread that submits; the scheduler and the wire format are the real ones."""
 
+    is_inline = True
+
     def __init__(self) -> None:
         ours, its = local_world(2)
         super().__init__(ours)

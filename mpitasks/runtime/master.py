@@ -20,9 +20,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import why
 from ..core.calls import ENDED, Call
@@ -30,7 +29,6 @@ from ..core.scheduler import Rules, Scheduler
 from ..errors import FarmBroken
 from ..futures import Future
 from ..ids import CallId, Rank
-from ..observe.counts import Statistics, take
 from ..plans import Plan
 from ..transport import wire
 from ..transport.base import Transport
@@ -58,6 +56,11 @@ from .recall import Recall
 from .shipping import Shipping
 from .submissions import Submissions
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..observe.counts import Statistics
+
 KEPT_APART = 0.02
 """Seconds from which on calls are worth to be in the journal before the slave has the next one."""
 SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
@@ -70,6 +73,9 @@ window take 24 µs, which 32 calls felt.
 
 class Master:
     """The running farm, on rank 0."""
+
+    is_inline = False
+    """Whether main runs the calls."""
 
     _unlooked, _decide_at = 0, 0.0
 
@@ -243,6 +249,8 @@ class Master:
 
     def statistics(self) -> Statistics:
         """What was done so far, and why."""
+        from ..observe.counts import take  # noqa: PLC0415  with dataclasses it takes 6 ms, and most programs never ask
+
         with self._lock:
             return take(self._scheduler)
 
@@ -267,6 +275,17 @@ class Master:
         self.interrupts.drain_no_more()
         if self._recall.book is not None:
             self._recall.book.tend()
+
+    def last_statistics(self) -> Callable[[], Statistics]:
+        """What gives the same for whoever asks after the run, when nothing changes any more."""
+        scheduler = self._scheduler
+
+        def last() -> Statistics:
+            from ..observe.counts import take  # noqa: PLC0415  as above
+
+            return take(scheduler)
+
+        return last
 
     def keep_journal(self, path: Path) -> int:
         """Write down what calls return, and don't run again what is there.

@@ -85,3 +85,14 @@ def stat_of(pid: int) -> list[str]:
     except OSError:
         return []
     return text.rpartition(")")[2].split()
+
+
+def catches(pid: int, number: int | None) -> bool:
+    """Whether a process handles that signal, in Python or in C."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return False
+    caught = [int(line[1], 16) for line in lines if line[:1] == ["SigCgt:"]]
+    return number is not None and any(one >> (number - 1) & 1 for one in caught)

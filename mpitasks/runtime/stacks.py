@@ -26,7 +26,7 @@ from types import FrameType
 
 from ..surroundings import host
 from .coroutines import waiting_in
-from .places import SIGNAL, SLAVE, Place, stat_of, when_began
+from .places import SIGNAL, SLAVE, Place, catches, stat_of, when_began
 
 ANSWER_WITHIN = 1.0
 """Seconds until a process has written its dump; it needs about a millisecond, once it gets the processor."""
@@ -208,13 +208,3 @@ def readable(text: str) -> str:
 def _state(pid: int) -> str:
     """As ps shows it: R, S, D, T, ...; empty: it is gone."""
     return "".join(stat_of(pid)[:1]) or " "
-
-
-def catches(pid: int, number: int | None) -> bool:
-    """Whether a process handles that signal, in Python or in C."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", text, re.MULTILINE)
-    return number is not None and caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
