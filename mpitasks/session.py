@@ -379,8 +379,7 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
         unretrieved: Failures that nobody asked for.
         stuck: What is wrong beside that.
     """
-    from .journal import records  # noqa: PLC0415  no slave needs it
-    from .walltime import OVER  # noqa: PLC0415  as above
+    from .walltime import OVER  # noqa: PLC0415  no slave needs it
 
     is_drained = isinstance(error, Drained)
     why = stuck
@@ -388,8 +387,10 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
         why = master.interrupts.draining if is_drained else f"{type(error).__name__}: {error}"[:500]
     is_cut_off = isinstance(master.broken, HostLost)
     interrupted = is_cut_off or isinstance(error, Drained | Terminated | KeyboardInterrupt)
-    kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
-    master.end_journal(kind, why)
+    if master.kept is not None:
+        from .journal import records  # noqa: PLC0415  for those that keep a journal
+
+        master.end_journal(records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE, why)
     code = ranks.code_of(error) if error is not None else int(bool(unretrieved or stuck))
     # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
     again = why == OVER if is_drained else is_cut_off or isinstance(error, Terminated)

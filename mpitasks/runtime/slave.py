@@ -54,7 +54,6 @@ from .messages import (
     SentCall,
     SentMany,
 )
-from .overdue import ended_elsewhere
 from .runner import Ran, Runner
 
 if TYPE_CHECKING:
@@ -545,6 +544,8 @@ class Slave:
             alarm.is_elsewhere = False
         if cut is None or outcome[1] != TIMED_OUT:
             return outcome
+        from .overdue import ended_elsewhere  # noqa: PLC0415  for what seldom happens
+
         return (call[0], ENDED_FOR_ANOTHER, outcome[2], ended_elsewhere(cut, outcome[3]))
 
     def _own_seconds(self, outcome: Ran) -> Ran:
