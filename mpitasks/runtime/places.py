@@ -52,18 +52,13 @@ def answer() -> Place:
 
 
 def _new_file() -> int:
-    """A file without a name, that nobody else can open."""
+    """A file without a name, that nobody else can open. Who reads it cuts it to nothing first: it is written at its end."""
     descriptor = memory.new(0)
     os.fchmod(descriptor, 0o600)
-    _append_only(descriptor)
-    return descriptor
-
-
-def _append_only(descriptor: int) -> None:
-    """Whoever reads it cuts it to nothing first: write at its end, wherever that is by then."""
-    import fcntl  # noqa: PLC0415  not on every system; where it is missing, so is /proc
-
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)  # fcntl takes longer to import
+    finally:
+        os.close(descriptor)
 
 
 def when_began(pid: int) -> str:
