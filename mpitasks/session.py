@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast, overload
 
@@ -567,15 +567,23 @@ def _host_watch(comm: MPI.Comm) -> Callable[[], bool]:
     return lifeline.agree(comm, hosts)
 
 
-def _answering(master: Master, asked: _Asked) -> AbstractContextManager[None]:
-    """Within, other processes may ask this run for what it can do."""
-    from .answering import answering  # noqa: PLC0415  no slave needs it
+@contextmanager
+def _answering(master: Master, asked: _Asked) -> Iterator[None]:
+    """Within, other processes may ask this run for what it can do. Before main, which may keep all threads out."""
+    from pathlib import Path  # noqa: PLC0415  no slave needs it
+
+    from . import control  # noqa: PLC0415  as above
 
     commands: dict[str, Callable[[], Any]] = {
         "drain": lambda: master.interrupts.drain("SIGUSR1"),
         "stacks": lambda: _situation(master),
     }
-    return answering(commands, grace=asked.grace, places=master.places)
+    with ExitStack() as stack:
+        with suppress(OSError):  # no folder for temporary files can be written to: nobody can ask, and all else goes on
+            given = surroundings.control_folder()
+            folder = Path(given) if given else stack.enter_context(control.own_folder())
+            stack.enter_context(control.serve(folder, commands, grace=asked.grace, places=master.places))
+        yield
 
 
 def _situation(master: Master) -> str:

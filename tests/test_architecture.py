@@ -281,7 +281,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Who starts what.
     "profiles": set(),
     "surroundings": {"isolation.aside"},
-    "answering": {"control", "surroundings"},
     "ending": {"surroundings"},
     "walltime": set(),
     "launch": {"control", "ending", "journal.choice", "profiles", "surroundings", "walltime"},
@@ -300,8 +299,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "session": {
         *(
-            "answering",
             "context",
+            "control",
             "ending",
             "farm",
             "futures",

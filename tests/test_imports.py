@@ -26,10 +26,10 @@ NEEDED_BY_FEW = {
     "hashlib": "ranks on several hosts, and guarded ones",
     "hmac": "as hashlib",
     "inspect": "errors, and tasks that are no plain functions",
-    "json": "who started the run by `python -m mpitasks`",
+    "json": "rank 0",
     "logging": "rank 0, and tasks that log",
     "mpi4py": "run()",
-    "mpitasks.control": "who asks a run",
+    "mpitasks.control": "rank 0",
     "mpitasks.core.scheduler": "rank 0",
     "mpitasks.executor": "who uses an Executor",
     "mpitasks.futures": "rank 0",
@@ -48,15 +48,15 @@ NEEDED_BY_FEW = {
     "mpitasks.runtime.watchdog": "rank 0",
     "mpitasks.simulator": "who simulates",
     "mpitasks.walltime": "rank 0",
-    "pathlib": "who keeps a journal, or starts ranks",
+    "pathlib": "rank 0",
     "platform": "cloudpickle, uuid",
     "random": "calls that run again",
-    "selectors": "who asks a run",
-    "shutil": "who starts ranks",
-    "socket": "who asks a run, ranks on several hosts, and guarded ones",
+    "selectors": "rank 0",
+    "shutil": "rank 0",
+    "socket": "rank 0, ranks on several hosts, and guarded ones",
     "ssl": "asyncio",
     "subprocess": "who starts ranks",
-    "tempfile": "who asks a run",
+    "tempfile": "rank 0",
     "traceback": "rank 0, and calls that fail",
     "typing_extensions": "type checkers",
     "uuid": "who has such values already",
@@ -69,8 +69,8 @@ NOT_ON_SLAVES = {
 }
 """Modules that do not come with a slave."""
 NOT_ON_RANK_0 = {
-    *("asyncio", "hashlib", "json", "pathlib", "selectors", "socket", "ssl", "subprocess", "tempfile", "typing_extensions"),
-    *("mpitasks.control", "mpitasks.journal.book", "mpitasks.observe.counts"),
+    *("asyncio", "hashlib", "ssl", "subprocess", "typing_extensions"),
+    *("mpitasks.journal.book", "mpitasks.observe.counts"),
     *("mpitasks.runtime.nested", "mpitasks.runtime.situation", "mpitasks.runtime.slave", "mpitasks.runtime.stacks"),
 }
 """Modules that do not come with a master."""
@@ -95,7 +95,7 @@ def test_a_slave_does_without_the_master() -> None:
 
 def test_a_master_does_without_what_few_programs_ask_for() -> None:
     """Such as statistics, a journal, or where the run is."""
-    program = "import mpitasks, mpitasks.runtime.master, mpitasks.runtime.watchdog, mpitasks.answering"
+    program = "import mpitasks, mpitasks.runtime.master, mpitasks.runtime.watchdog"
     assert imported_by(program) & NOT_ON_RANK_0 == set()
 
 
