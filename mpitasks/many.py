@@ -19,7 +19,7 @@ from .futures import Done, Failed, Future, Futures, Watcher, _deadline, _left
 
 if TYPE_CHECKING:
     from .farm import Farm
-    from .plans import Plan
+    from .options import Plan
 
 T_co = TypeVar("T_co", covariant=True)
 

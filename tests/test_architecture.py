@@ -212,7 +212,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
     "registry": {"digests", "tasks", "resources"},
     "resources": {"context", "core.calls", "farm", "options", "registry"},
-    "many": {"futures", "farm", "plans"},
+    "many": {"futures", "farm", "options"},
     "stream": {"futures", "farm", "many"},
     "tasks": {
         *("core.calls", "registry", "options", "futures", "farm", "many", "context", "stream", "parameters", "plans"),
@@ -411,7 +411,7 @@ FOR_TYPES_ALONE = {
     ("farm", "observe.counts"),
     ("farm", "plans"),
     ("many", "farm"),
-    ("many", "plans"),
+    ("many", "options"),
     ("farm", "transport.wire"),
     ("futures", "core.calls"),
     ("futures", "farm"),
