@@ -6,8 +6,6 @@ Decorate functions with `task`, call `f.delay(...)` in main, start main with `ru
 from typing import TYPE_CHECKING
 
 from . import guard
-from .broadcasts import Broadcast, broadcast
-from .callables import submit
 from .context import Context, current
 from .errors import (
     Deadlock,
@@ -17,7 +15,6 @@ from .errors import (
     EncodeError,
     FarmBroken,
     HostLost,
-    InitializerFailed,
     JournalError,
     MpiTasksError,
     NoIdentity,
@@ -34,27 +31,43 @@ from .errors import (
     Terminated,
     UnknownTask,
 )
-from .executor import Executor
 from .farm import statistics
-from .futures import Done, Failed, Future, Futures, as_completed, gather, wait
 from .registry import get
-from .resources import Resource, resource
 from .session import is_master, run
 from .tasks import Task, task
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .broadcasts import Broadcast, broadcast
+    from .broken import InitializerFailed
+    from .callables import submit
+    from .executor import Executor
+    from .futures import Done, Failed, Future, Futures, as_completed, gather, wait
     from .observe.counts import Statistics
+    from .resources import Resource, resource
 else:
+    _LATER = {
+        **dict.fromkeys(("Broadcast", "broadcast"), "broadcasts"),
+        "InitializerFailed": "broken",
+        "submit": "callables",
+        "Executor": "executor",
+        **dict.fromkeys(("Done", "Failed", "Future", "Futures", "as_completed", "gather", "wait"), "futures"),
+        "Statistics": "observe.counts",
+        **dict.fromkeys(("Resource", "resource"), "resources"),
+    }
+    """Names that are imported when they are first asked for, and from where: no slave that runs plain tasks needs them."""
 
     def __getattr__(name: str) -> object:
-        """`Statistics`, when it is first asked for: with the scheduler, which slaves don't need, it takes 8 ms to import."""
-        if name == "Statistics":
-            from .observe.counts import Statistics  # noqa: PLC0415  see above
+        if name not in _LATER:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from importlib import import_module  # noqa: PLC0415  see above
 
-            return Statistics
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return [*globals(), *_LATER]
 
 
 __all__ = [

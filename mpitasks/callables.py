@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from .core.calls import PLAIN
 from .farm import running
 from .futures import Future
-from .options import Plan
+from .plans import Plan
 from .tasks import Task
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from . import launch, profiles, walltime
+from . import launch, profiles, surroundings, walltime
 from .command_line import number_of
 from .errors import MpiTasksError
 from .journal import choice
@@ -101,7 +101,7 @@ def _hand_on(given: argparse.Namespace) -> None:
     if given.walltime:
         os.environ[walltime.VARIABLE] = given.walltime
     if given.survive:
-        if launch.promised_size() is not None:
+        if surroundings.promised_size() is not None:
             _parser().error("--survive is for who starts mpiexec, and this is one of its ranks already")
         os.environ[launch.SURVIVE] = "1"
 
@@ -190,7 +190,7 @@ def _with_folder(arguments: Sequence[str]) -> list[str]:
 
 def _start(program: list[str], ranks: int | None, restarts: int) -> int:
     """Start the program under mpiexec; inside a job, be one of its ranks."""
-    if launch.promised_size() is not None:
+    if surroundings.promised_size() is not None:
         return _be_a_rank(program)
     if program[0] != "-m" and not Path(program[0]).is_file():
         print(
@@ -198,7 +198,7 @@ def _start(program: list[str], ranks: int | None, restarts: int) -> int:
             file=sys.stderr,
         )
         return 2
-    return launch.start(program, ranks or max(2, launch.usable_cores()), restarts=restarts)
+    return launch.start(program, ranks or max(2, surroundings.usable_cores()), restarts=restarts)
 
 
 def _be_a_rank(program: list[str]) -> int:

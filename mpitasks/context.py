@@ -57,7 +57,7 @@ class Context:
         attempt: int = 1,
         stopping: Callable[[CallId], bool] = _never,
         call: CallId = _NO_CALL,
-        farm: Farm | None = None,
+        farm: Callable[[], Farm] | None = None,
         known: Known | None = None,
     ) -> None:
         self.task_name = task_name
@@ -69,7 +69,7 @@ class Context:
         self._stopping = stopping
         self._call = call
         self._farm = farm
-        """What runs the calls that this one submits; None: it can submit none."""
+        """Gives what runs the calls that this one submits; None: it can submit none."""
         self._known = known
         """The values here that references stand for."""
         self._given: dict[int, tuple[int, Any]] | None = None

@@ -23,14 +23,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import MpiTasksError
+from .surroundings import host
 
-CONTROL = "MPITASKS_CONTROL"
-"""Environment variable: the folder that `python -m mpitasks` has made."""
 SOCKET, RUN = "control", "rank0"
 """Files in the folder: the socket; what the run says of itself."""
 TALK_AT_MOST = 5.0
@@ -61,16 +59,6 @@ class Run(NamedTuple):
 
 
 # ---------------------------------------------------------------- on rank 0
-
-
-@cache
-def given() -> Path | None:
-    """The folder that `python -m mpitasks` has made for this rank, if it is there: on another host, it is not.
-
-    Looked up once: programs that a task starts are not to say anything there.
-    """
-    name = os.environ.pop(CONTROL, "")
-    return Path(name) if name and Path(name).is_dir() else None
 
 
 @contextmanager
@@ -142,7 +130,7 @@ def _listening(folder: Path) -> Iterator[socket.socket]:
 
 def describe(folder: Path, facts: Mapping[str, object]) -> None:
     """Say which run this is, and where."""
-    said = {"host": socket.gethostname(), "pid": os.getpid(), "command": sys.argv, "since": time.time(), **facts}
+    said = {"host": host(), "pid": os.getpid(), "command": sys.argv, "since": time.time(), **facts}
     draft = folder / "draft"
     draft.write_text(json.dumps(said))
     draft.replace(folder / RUN)
@@ -280,7 +268,7 @@ def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
     for file in Path(tempfile.gettempdir()).glob(f"mpitasks-[0-9]*-*/{RUN}"):
         with suppress(OSError, ValueError):  # it goes right now, or is another user's
             facts = json.loads(file.read_text())
-            if file.parent.stat().st_uid == os.geteuid() and facts["host"] == socket.gethostname():
+            if file.parent.stat().st_uid == os.geteuid() and facts["host"] == host():
                 yield file.parent, facts
 
 

@@ -5,13 +5,14 @@ mpiexec's own code does not tell: Open MPI's is 0 after a lost host, and now and
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import control
+from . import surroundings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNKNOWN = 70
 """Exit code where rank 0 has never said how the run ended, and mpiexec says that all is well."""
@@ -40,7 +41,7 @@ _said: list[End] = []
 def tell(end: End) -> None:
     """The run has ended so. Said again, this counts."""
     _said[:] = [end]
-    _write(END, json.dumps(end))
+    _write(END, end)
 
 
 def said() -> End | None:
@@ -50,12 +51,12 @@ def said() -> End | None:
 
 def tell_left() -> None:
     """Rank 0's process ends by itself: whatever its exit code is, that is what the user's script wants."""
-    _write(LEFT, "")
+    _write(LEFT)
 
 
 def tell_aborted() -> None:
     """Rank 0 aborts the job: an mpiexec that goes on for long after this waits in vain."""
-    _write(ABORTED, "")
+    _write(ABORTED)
 
 
 def code_of(launcher: int, folder: Path) -> int:
@@ -76,6 +77,8 @@ def code_of(launcher: int, folder: Path) -> int:
 
 def read(folder: Path) -> End | None:
     """What rank 0 has told there; None: nothing."""
+    import json  # noqa: PLC0415  see `_write`
+
     try:
         return End(*json.loads((folder / END).read_text()))
     except (OSError, ValueError):
@@ -92,10 +95,14 @@ def has_aborted(folder: Path) -> bool:
     return (folder / ABORTED).exists()
 
 
-def _write(name: str, text: str) -> None:
-    folder = control.given()
-    if folder is not None:
-        with suppress(OSError):  # another host, or a full disk: then mpiexec's own code has to do
-            draft = folder / f"draft-{os.getpid()}"
-            draft.write_text(text)
-            draft.replace(folder / name)
+def _write(name: str, end: End | None = None) -> None:
+    folder = surroundings.control_folder()
+    if folder is None:
+        return
+    import json  # noqa: PLC0415  only rank 0 needs it, and that only where somebody listens
+    from pathlib import Path  # noqa: PLC0415  as above
+
+    with suppress(OSError):  # another host, or a full disk: then mpiexec's own code has to do
+        draft = Path(folder) / f"draft-{os.getpid()}"
+        draft.write_text("" if end is None else json.dumps(end))
+        draft.replace(Path(folder) / name)

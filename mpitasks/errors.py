@@ -7,7 +7,7 @@
     ├── StartError          run() cannot begin: ranks differ, nested run() (also RuntimeError)
     ├── FarmBroken          the farm ended under a waiting caller          (also RuntimeError)
     ├── HostLost            because a host does not answer any more        (also FarmBroken)
-    ├── InitializerFailed   an Executor's initializer raised               (also BrokenExecutor)
+    ├── InitializerFailed   an Executor's initializer raised, see `broken` (also BrokenExecutor)
     ├── DuplicateTask       one name, two functions                        (also ValueError)
     ├── UnknownTask         no task or resource of that name               (also LookupError)
     ├── NotHeld             get() of a resource that the call doesn't need (also LookupError)
@@ -33,7 +33,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from concurrent.futures import BrokenExecutor
 
 
 class MpiTasksError(Exception):
@@ -61,10 +60,6 @@ def farm_ended(why: BaseException) -> FarmBroken:
     error = (HostLost if isinstance(why, HostLost) else FarmBroken)(f"the farm has ended: {why}")
     error.__cause__ = why
     return error
-
-
-class InitializerFailed(MpiTasksError, BrokenExecutor):
-    """The initializer of an `Executor` raised on a slave, so that the executor can run nothing more."""
 
 
 class DuplicateTask(MpiTasksError, ValueError):

@@ -19,7 +19,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures._base import FINISHED, PENDING
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -27,14 +26,15 @@ from typing import Any, ParamSpec, TypeVar, overload
 from weakref import WeakSet, WeakValueDictionary
 
 from . import loops
+from .broken import InitializerFailed
 from .callables import name_of
 from .context import inside_a_call
 from .core.calls import PLAIN
-from .errors import Drained, FarmBroken, InitializerFailed, NotRunning, ResultTimeout, Terminated
+from .errors import Drained, FarmBroken, NotRunning, ResultTimeout, Terminated
 from .farm import Farm, running
 from .futures import Future, _deadline, _left
 from .many import Batch, Calls, Source
-from .options import Plan, Setup
+from .plans import Plan, Setup, replace
 from .tasks import Task
 
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .futures import Future
     from .many import Batch
     from .observe.counts import Statistics
-    from .options import Plan
+    from .plans import Plan
     from .transport.wire import Payload, Reference
 
 
@@ -55,7 +55,7 @@ class Farm(Protocol):
 
 
 _bound: list[Farm] = []
-_last: list[Statistics] = []
+_last: list[Callable[[], Statistics]] = []
 """Of the run that ended last."""
 
 
@@ -69,8 +69,8 @@ def unbind() -> None:
     _bound.clear()
 
 
-def remember(last: Statistics) -> None:
-    """This is what the farm did that ends now."""
+def remember(last: Callable[[], Statistics]) -> None:
+    """This gives what the farm did that ends now."""
     _last[:] = [last]
 
 
@@ -83,7 +83,7 @@ def statistics() -> Statistics:
     if not _bound and not _last:
         msg = "statistics() was called before mpitasks.run(): there is nothing to tell; call it in main, or after the run"
         raise NotRunning(msg)
-    return _bound[0].statistics() if _bound else _last[0]
+    return _bound[0].statistics() if _bound else _last[0]()
 
 
 def is_running() -> bool:
@@ -107,14 +107,14 @@ def running(name: str, what: str) -> Farm:
         NotRunning: There is none, or this is the inside of a call that can submit none.
     """
     if inside_a_call():
-        farm = current()._farm
-        if farm is None:
+        give = current()._farm
+        if give is None:
             msg = (
                 f"{name}.{what} was called where calls can't submit calls: in an isolated call, or in a provider; "
                 f"return what it needs, and submit that in main() or in a call that is not isolated"
             )
             raise NotRunning(msg)
-        return farm
+        return give()
     try:
         return _bound[0]
     except IndexError:

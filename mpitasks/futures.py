@@ -19,9 +19,8 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast, overload
 
 from .errors import DependencyFailed, RemoteError, ResultTimeout
 from .transport import wire
@@ -40,18 +39,53 @@ _logger = logging.getLogger("mpitasks")
 _making = threading.RLock()  # again by the same thread, where the garbage collector runs a finalizer inside
 
 
-@dataclass(frozen=True, slots=True)  # no tuples: Done(x) is not Failed(x), and mypy knows the value's type
-class Done(Generic[T_co]):
+class _Outcome:
+    """One thing that stays as it is; equal to another of the same kind. No tuple, or Done(x) were Failed(x)."""
+
+    __slots__ = ()
+    __match_args__: tuple[str] = ("",)
+
+    def __init__(self, thing: object) -> None:
+        object.__setattr__(self, self.__match_args__[0], thing)
+
+    def _thing(self) -> object:
+        return getattr(self, self.__match_args__[0])
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = f"{name!r} of {self!r} can't be set: an outcome stays as it is; make another one"
+        raise AttributeError(msg)
+
+    def __eq__(self, other: object) -> bool:
+        return self._thing() == other._thing() if isinstance(other, _Outcome) and type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._thing()))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object]]:
+        return type(self), (self._thing(),)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.__match_args__[0]}={self._thing()!r})"
+
+
+class Done(_Outcome, Generic[T_co]):
     """The outcome of a call that returned."""
 
+    __slots__ = __match_args__ = ("value",)
     value: T_co
 
+    def __init__(self, value: T_co) -> None:
+        super().__init__(value)
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+
+class Failed(_Outcome):
     """The outcome of a call that raised."""
 
+    __slots__ = __match_args__ = ("error",)
     error: BaseException
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
 
 
 class Watcher:

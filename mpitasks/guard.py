@@ -7,8 +7,6 @@ the others wait for it in MPI_Init for ever; if it raises later, in MPI_Finalize
 from __future__ import annotations
 
 import atexit
-import ctypes
-import logging
 import os
 import sys
 import time
@@ -16,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
-from . import control, ending, handshake, launch, output
+from . import ending, output, surroundings
 from .ending import End
 from .errors import StartError
 from .survival import link
@@ -30,8 +28,8 @@ _codes = [0]
 
 def watch() -> None:
     """Guard this process, if it may be one rank of several; not the programs that a task starts, or its forks."""
-    is_rank = launch.may_be_one_of_many() or control.given() is not None
-    if is_rank and os.environ.setdefault(launch.RANK, str(os.getpid())) == str(os.getpid()):
+    is_rank = surroundings.may_be_one_of_many() or surroundings.control_folder() is not None
+    if is_rank and os.environ.setdefault(surroundings.RANK, str(os.getpid())) == str(os.getpid()):
         sys.excepthook = _after(sys.excepthook)
         _watch_exit()
 
@@ -102,7 +100,7 @@ def abort(code: int = 1) -> None:
         output.flush()
         if ending.said() is None:
             ending.tell(End(code, "a rank failed"))
-        time.sleep(launch.LAST_WORDS)
+        time.sleep(surroundings.LAST_WORDS)
         MPI.COMM_WORLD.Abort(code)
 
 
@@ -113,24 +111,28 @@ def _leave() -> None:
     if not _state["run has begun"] and _has_others():
         from mpi4py import MPI  # noqa: PLC0415  started by now
 
+        from . import handshake  # noqa: PLC0415  only who leaves without run() needs it here
+
         problem = handshake.compare(MPI.COMM_WORLD.Dup(), is_present=False)
         if problem and MPI.COMM_WORLD.Get_rank() == 0:
             print(f"mpitasks: {problem}", file=sys.stderr)
-    if os.environ.get(launch.RANK) == str(os.getpid()):
+    if os.environ.get(surroundings.RANK) == str(os.getpid()):
         link.python_ends()
 
 
 def _end() -> None:
     """This process is about to end by itself."""
-    if os.environ.get(launch.RANK) != str(os.getpid()) or not launch.may_be_rank_0():
+    if os.environ.get(surroundings.RANK) != str(os.getpid()) or not surroundings.may_be_rank_0():
         return
     ending.tell_left()
     end = None if _state["MPI is over"] else ending.said()
-    if end is None or not end.stands or end.code in (0, ending.INTERRUPTED) or control.given() is not None:
+    if end is None or not end.stands or end.code in (0, ending.INTERRUPTED) or surroundings.control_folder() is not None:
         return
     # Failures that nobody asked for, under a bare mpiexec: nothing else can change the exit code of a script that goes on
     # after run(). Not os._exit: MPICH's library says goodbye to mpiexec in a C destructor.
-    logging.shutdown()
+    import ctypes  # noqa: PLC0415  mpi4py has it
+
+    output.flush_logs()
     output.flush()
     ctypes.PyDLL(None).exit(end.code)
 
@@ -140,11 +142,11 @@ def _has_others() -> bool:
     mpi = sys.modules.get("mpi4py.MPI")
     if _state["MPI is over"]:
         return False
-    if not launch.may_be_one_of_many() or os.environ.get(launch.RANK) != str(os.getpid()):
+    if not surroundings.may_be_one_of_many() or os.environ.get(surroundings.RANK) != str(os.getpid()):
         return False
     if mpi is not None and mpi.Is_finalized():
         return False
     try:
-        return launch.start_mpi() > 1
+        return surroundings.start_mpi() > 1
     except StartError:  # shown already: it is why this rank ends
         return False

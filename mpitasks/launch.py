@@ -18,40 +18,29 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import control, ending, profiles, walltime
-from .control import CONTROL, NoAnswer
+from .control import NoAnswer
 from .errors import HostLost, StartError
-from .isolation import aside
 from .journal import choice
+from .surroundings import CONTROL, RANK, RESTARTS, STARTED, host, usable_cores
 
 if TYPE_CHECKING:
     import subprocess
 
-RESTARTS = "MPITASKS_RESTARTS"
-"""Environment variable: whether the run is begun again when it was interrupted, so that it must have a journal."""
 SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
 """Environment variable: where Open MPI's mpiexec keeps its session. In the folder that all share, 1 start in 2,800 failed
 beside other starts ("listener thread failed to start"), and in folders of their own none of 10,000."""
-STARTED = "MPITASKS_STARTED"
-"""Environment variable: how many ranks mpitasks has started by itself."""
-RANK = "MPITASKS_RANK_PID"
-"""Environment variable: the process that is the rank; a program that a task starts inherits it, and is none."""
 WORDS = "MPITASKS_MPIEXEC"
 """Environment variable: what mpiexec is told beside what it is told anyway."""
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
-"""What launchers tell each rank. Never SLURM_NTASKS: a batch step sets that for plain python too."""
-LAST_WORDS = 0.1
-"""Seconds between the last output and an Abort: MPICH's mpiexec loses what it has not read by then, 7 times in 40."""
 SURVIVE = "MPITASKS_SURVIVE"
 """Environment variable: 1 if the run is to go on when slaves die."""
 _SURVIVAL = {"Open MPI": ["--with-ft", "ulfm"], "MPICH": ["-disable-auto-cleanup"]}
@@ -79,70 +68,6 @@ class Library(NamedTuple):
     def is_open_mpi(self) -> bool:
         """Whether it is Open MPI."""
         return self.name == "Open MPI"
-
-
-def has_launcher() -> bool:
-    """Whether something in the environment looks like a launcher of MPI ranks."""
-    return any(name.startswith(aside.TRACES) for name in os.environ)
-
-
-def promised_size() -> str | None:
-    """What a launcher has told this rank about the size of the world, if that is more than one."""
-    for name in SIZES:
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) > (0 if name == "PMIX_RANK" else 1):
-            return f"{name}={value}"
-    return None
-
-
-def start_mpi() -> int:
-    """Start MPI, if it is not started yet, and return the number of ranks.
-
-    Raises:
-        StartError: The launcher belongs to another MPI than mpi4py.
-    """
-    import mpi4py  # noqa: PLC0415  only run() and guard may start MPI
-
-    if "mpi4py.MPI" not in sys.modules:
-        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
-    from mpi4py import MPI  # noqa: PLC0415  as above
-
-    if not MPI.Is_initialized():
-        # MPICH ends the process in its start when Open MPI's mpiexec has started it, so this must be found out before.
-        if "MPICH" in MPI.Get_library_version() and os.environ.get("OMPI_COMM_WORLD_SIZE", "1") != "1":
-            raise StartError(wrong_launcher(f"OMPI_COMM_WORLD_SIZE={os.environ['OMPI_COMM_WORLD_SIZE']}"))
-        MPI.Init_thread()
-    return MPI.COMM_WORLD.Get_size()
-
-
-def wrong_launcher(promise: str) -> str:
-    """What to say when the launcher and mpi4py are of different MPIs."""
-    return (
-        f"the launcher has set {promise}, but mpi4py uses another MPI than the mpiexec that started this, so every rank "
-        f"would be alone. Use the mpiexec of that MPI: python -m mpitasks -n 4 {sys.argv[0] or 'app.py'} finds it"
-    )
-
-
-def may_be_one_of_many() -> bool:
-    """Whether this process looks like one rank of a job of several."""
-    return promised_size() is not None or ("PMIX_RANK" in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ)
-
-
-def may_be_rank_0() -> bool:
-    """Whether no launcher has told this process that it is another rank."""
-    ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"
-
-
-def orphan_watch() -> Callable[[], bool]:
-    """A function that says whether the launcher of this rank has died since; Open MPI's ranks outlive a killed mpiexec."""
-    launcher = os.getppid()
-    return lambda: os.getppid() != launcher
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start(arguments: Sequence[str], ranks: int, *, restarts: int = 0) -> int:
@@ -492,7 +417,7 @@ class _Minder:
             said: dict[str, Any] = json.loads((self._control / control.RUN).read_text())
         except (OSError, ValueError):
             return None
-        return said if said["host"] == socket.gethostname() else None
+        return said if said["host"] == host() else None
 
     def _await_rank_0(self) -> None:
         """Wait until rank 0 has gone, and with it its lock on the journal: it may outlive an mpiexec that was killed."""

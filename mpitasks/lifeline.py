@@ -30,12 +30,11 @@ from select import select
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import HostLost, StartError
+from .surroundings import SILENCE
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-SILENCE = "MPITASKS_SILENCE"
-"""Environment variable: seconds without an answer, after which a host counts as lost; 0: never."""
 USUAL_SILENCE = 30
 LOOKS_EVERY = 0.5
 """Seconds between two looks of rank 0."""
@@ -70,8 +69,12 @@ def silence_allowed() -> int:
     return int(text)
 
 
-def agree(comm: MPI.Comm) -> Callable[[], bool]:
+def agree(comm: MPI.Comm, hosts: list[str]) -> Callable[[], bool]:
     """On every rank, at the start: look after each other.
+
+    Args:
+        comm: The ranks.
+        hosts: Of each of them.
 
     Returns:
         A function to call now and then, which does not block. On a slave, whether rank 0 is gone or out of reach; on rank 0,
@@ -82,7 +85,6 @@ def agree(comm: MPI.Comm) -> Callable[[], bool]:
     """
     rank = comm.Get_rank()
     silence = 0 if rank else silence_allowed()
-    hosts = comm.allgather(socket.gethostname())
     watched = Lifelines(hosts, silence) if silence and set(hosts) != {hosts[0]} else None
     offer = comm.bcast(None if watched is None else watched.offer)
     if watched is not None:

@@ -17,8 +17,7 @@ from itertools import accumulate, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from typing_extensions import override
-
+from .backports import override
 from .futures import Future, Futures, Watcher, _left
 
 if TYPE_CHECKING:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, runtime_checkable
 
@@ -15,8 +13,21 @@ from .retries import Retries, name_of
 from .seconds import is_seconds
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from .futures import Future
+    from .plans import Plan as Plan  # noqa: PLC0414  type checkers ask for it, of a name that others import
     from .resources import Resource
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Plan`, when it is first asked for: with dataclasses and inspect it takes 6 ms to import, which slaves don't need."""
+        if name == "Plan":
+            from .plans import Plan  # noqa: PLC0415  see above
+
+            return Plan
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 class TaskOptions(TypedDict, total=False):
@@ -77,49 +88,6 @@ class CallOptions(TypedDict, total=False):
     """Whether equal calls share one outcome: in this run, and with a journal between runs."""
     copy: bool
     """Whether large writable arguments are copied. If not, leave them alone until the call has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a call is to be run: all of it but its arguments."""
-
-    name: str
-    """The task's name, in notes and logs."""
-    queue: str
-    """The queue in which its calls wait, with the limit `max_slaves`."""
-    max_slaves: int | None = None
-    priority: int = 0
-    weight: float = 1.0
-    resource: Hashable = PLAIN
-    after: tuple[Future[Any], ...] = ()
-    copy: bool = True
-    cost: float = 0.0
-    retries: Retries | None = None
-    timeout: float | None = None
-    """Seconds that the call may take, without what acquiring takes."""
-    isolate: bool = False
-    """Whether the call runs in a child of the slave."""
-    version: str | int | None = None
-    memo: bool = False
-    id: str | int | None = None
-    """What names the call in a journal, in place of its arguments."""
-    chunk: int = 0
-    """Calls that travel together; 0: as the scheduler sees fit."""
-    function: Callable[..., Any] | None = None
-    """What is called, if the slaves don't know it by the task's name."""
-    setup: Setup | None = None
-    """What a slave does once, before it runs the first of these calls."""
-    signature: inspect.Signature | None = field(default=None, compare=False)
-    """To name an argument in errors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a slave does once for an executor."""
-
-    name: str
-    initializer: Callable[..., object]
-    initargs: tuple[Any, ...]
 
 
 def check_names(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
@@ -254,6 +222,8 @@ def with_call_options(plan: Plan, options: CallOptions, where: str) -> Plan:
     """
     check_names(options, CallOptions.__annotations__, where)
     check_values(options, where)
+    from .plans import replace  # noqa: PLC0415  see `__getattr__`
+
     changes = cast("dict[str, Any]", dict(options))
     if "after" in changes:
         changes["after"] = _futures(changes["after"], where)
@@ -344,6 +314,8 @@ class Makes(Protocol):
 
 Resources = str | Makes | Callable[..., Hashable]
 Key = str | Callable[..., Hashable] | None
+Gives = Callable[[], "Signature"]
+"""What a function takes, found out when somebody asks."""
 
 
 def identify_by(resource: Resources, key: Key, where: str) -> Identify | None:
@@ -366,7 +338,7 @@ class Identify:
         self._key = key
         self._where = where
 
-    def check(self, parameters: inspect.Signature) -> None:
+    def check(self, signature: Gives) -> None:
         """Refuse a key that is no parameter.
 
         Raises:
@@ -376,33 +348,39 @@ class Identify:
         if not (self._key is None or isinstance(self._key, str) or callable(self._key)):
             msg = f"{self._where}: key={self._key!r} must be the name of a parameter, or a callable that makes the key"
             raise TypeError(msg)
-        if inspect.isgeneratorfunction(self._resource):
+        if callable(self._resource) and _is_generator_function(self._resource):
             msg = f"{self._where}: resource={self._resource!r} is a generator function: put @resource on it"
             raise TypeError(msg)
-        if isinstance(self._key, str) and self._key not in parameters.parameters:
-            msg = f"{self._where}: key={self._key!r} is no parameter; it has: {', '.join(parameters.parameters) or 'none'}"
+        if isinstance(self._key, str) and self._key not in (known := signature().parameters):
+            msg = f"{self._where}: key={self._key!r} is no parameter; it has: {', '.join(known) or 'none'}"
             raise ValueError(msg)
 
-    def __call__(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    def __call__(self, signature: Gives, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """The id that this call needs.
 
         Raises:
             TypeError: It can't be an id.
         """
-        return plain_id(self._made(parameters, args, kwargs), self._where)
+        return plain_id(self._made(signature, args, kwargs), self._where)
 
-    def _made(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    def _made(self, signature: Gives, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         resource = self._resource
         if isinstance(resource, Makes):
-            return resource.identity((_key_of(self._value(parameters, args, kwargs), self._where),))
+            return resource.identity((_key_of(self._value(signature, args, kwargs), self._where),))
         name = resource if isinstance(resource, str) else resource(*args, **kwargs)
-        return name if self._key is None else (name, self._value(parameters, args, kwargs))
+        return name if self._key is None else (name, self._value(signature, args, kwargs))
 
-    def _value(self, parameters: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    def _value(self, signature: Gives, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """The value of the key."""
         if callable(self._key):
             return self._key(*args, **kwargs)
-        bound = parameters.bind(*args, **kwargs)
+        bound = signature().bind(*args, **kwargs)
         bound.apply_defaults()
         value: Hashable = as_key(bound.arguments[self._key]) if self._key is not None else None
         return value
+
+
+def _is_generator_function(fn: object) -> bool:
+    from inspect import isgeneratorfunction  # noqa: PLC0415  4 ms, for those who have such functions
+
+    return isgeneratorfunction(fn)

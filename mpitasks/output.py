@@ -12,3 +12,11 @@ def flush() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):  # None, a broken pipe or a full disk, closed
             continue
+
+
+def flush_logs() -> None:
+    """Flush the handlers of logging, and close them, as Python does at its end. Nobody has any who has not imported it."""
+    if "logging" in sys.modules:
+        import logging  # noqa: PLC0415  it is there
+
+        logging.shutdown()

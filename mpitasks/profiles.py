@@ -19,10 +19,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
-from typing_extensions import Unpack
+if TYPE_CHECKING:
+    from pathlib import Path
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -63,7 +63,11 @@ class RankProfile:
 def wanted_in() -> Path | None:
     """The folder that the environment names; None: nobody wants profiles."""
     folder = os.environ.get(FOLDER)
-    return Path(folder).absolute() if folder else None
+    if not folder:
+        return None
+    from pathlib import Path  # noqa: PLC0415  as `Profile` above
+
+    return Path(folder).absolute()
 
 
 @cache

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from . import ending, guard, launch, output, profiles, signals
+from . import ending, guard, output, profiles, signals, surroundings
 from .ending import End
 from .isolation import start as nannies
-from .runtime import logs
+from .runtime import late_logs
 from .survival import departure, link
 from .transport.base import Transport
 
@@ -47,7 +44,7 @@ def new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
     """The slave that this rank is to be."""
     from .runtime.slave import Slave  # noqa: PLC0415  rank 0 needs none
 
-    host, profile = socket.gethostname(), profiles.of_this_process()
+    host, profile = surroundings.host(), profiles.of_this_process()
     if profile is None:
         return Slave(transport, host=host, is_orphan=is_orphan, leave=_leave)
     from .runtime.profiled import ProfiledSlave  # noqa: PLC0415  only with --profile
@@ -58,12 +55,12 @@ def new_slave(transport: Transport, is_orphan: Callable[[], bool]) -> Slave:
 def serve(slave: Slave) -> NoReturn:
     """Be a slave until the end, and exit."""
     signals.leave_to_rank_0()
-    with logs.records_with_rank(slave.rank), logs.forwarding(slave.records):
+    with late_logs.forwarding(slave.rank, slave.records):
         try:
             slave.serve()
         except BaseException as error:  # noqa: BLE001  the top of a rank: without an abort, the master would wait for ever
             if link.is_guarded():  # the others go on
-                traceback.print_exception(error)
+                _print(error)
                 output.flush()
                 os._exit(1)
             abort(error, {})
@@ -77,7 +74,7 @@ def serve(slave: Slave) -> NoReturn:
 def _stay() -> NoReturn:
     """Wait for the end of the job: another rank would keep MPI from ending, and it ends here only after that."""
     _leave_tidily()
-    is_orphan = launch.orphan_watch()
+    is_orphan = surroundings.orphan_watch()
     while not is_orphan():
         time.sleep(_LOOK)
     os._exit(1)
@@ -126,7 +123,7 @@ def abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
     from mpi4py import MPI  # noqa: PLC0415  it is started by now
 
     if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
-        traceback.print_exception(error)
+        _print(error)
     for rank, name in stuck.items():
         print(f"mpitasks: rank {rank} is still in a call of {name!r}; the job is aborted", file=sys.stderr)
     code = (error and code_of(error)) or 1
@@ -134,7 +131,7 @@ def abort(error: BaseException | None, stuck: dict[int, str]) -> NoReturn:
     if ending.said() is None:  # a slave's loop has failed
         ending.tell(End(code, "a rank failed"))
     ending.tell_aborted()
-    time.sleep(launch.LAST_WORDS)
+    time.sleep(surroundings.LAST_WORDS)
     MPI.COMM_WORLD.Abort(code)
     os._exit(1)
 
@@ -154,8 +151,14 @@ def code_of(error: BaseException) -> int:
 def _leave_tidily() -> None:
     """What Python does at its end, before an end by `os._exit`."""
     atexit._run_exitfuncs()  # noqa: SLF001  there is no public name for it
-    logging.shutdown()
+    output.flush_logs()
     output.flush()
+
+
+def _print(error: BaseException) -> None:
+    from traceback import print_exception  # noqa: PLC0415  2 ms, for what seldom happens
+
+    print_exception(error)
 
 
 def _finalize() -> bool:

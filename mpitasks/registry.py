@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterable
-from pathlib import PurePath
+from os.path import basename, splitext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .digests import blake2b
@@ -124,7 +123,9 @@ def digest(names: Iterable[str]) -> str:
 
 def place_of(fn: Callable[..., Any]) -> Place:
     """Where a function is defined."""
-    code = getattr(inspect.unwrap(fn), "__code__", None)
+    from inspect import unwrap  # noqa: PLC0415  with what it brings along it takes 4 ms, and names are seldom given twice
+
+    code = getattr(unwrap(fn), "__code__", None)
     if code is None:
         return Place(getattr(fn, "__module__", None) or "?", 0)
     return Place(code.co_filename, code.co_firstlineno)
@@ -146,4 +147,4 @@ def _name_of_main() -> str:
         name: str = spec.name
         return name.removesuffix(".__main__")
     file = getattr(main, "__file__", None)
-    return PurePath(file).stem if file else "interactive"
+    return splitext(basename(file))[0] if file else "interactive"

@@ -8,9 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from math import inf
-from typing import Any, Generic, NoReturn, Protocol, TypedDict, TypeVar, overload
-
-from typing_extensions import Unpack
+from typing import Any, Generic, NoReturn, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from . import registry
 from .context import current, inside_a_call
@@ -101,9 +99,13 @@ class Resource(Generic[T_co]):
         """The id of what the provider makes of these arguments; a default that was spelled out is no other thing."""
         args, inner = args or self._default, self._inner
         if isinstance(inner, Identify):
-            made = inner(self._parameters, args, {})
+            made = inner(self._signature, args, {})
             inner = made if isinstance(made, Provided) else None
         return Provided(self._kind, args, inner)
+
+    def _signature(self) -> inspect.Signature:
+        """What the provider takes."""
+        return self._parameters
 
     def check(self, where: str, *, keyed: bool) -> None:
         """Refuse a task that names this with too much or too little.
@@ -233,7 +235,7 @@ def _inner(made: Resource[Any], options: dict[str, Any], where: str) -> Identify
     identify = identify_by(other, key, where)
     if identify is None:
         return other.identity(())
-    identify.check(made._parameters)
+    identify.check(made._signature)
     return identify
 
 

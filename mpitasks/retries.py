@@ -7,8 +7,7 @@ master need not unpickle an exception to know.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from random import random
+from typing import NamedTuple
 
 LONGEST = 3600.0
 """Seconds of a pause at most, before jitter."""
@@ -30,8 +29,7 @@ OVERRAN = "mpitasks.errors.TaskTimeout"
 _NOT_MEANT = ("builtins.TimeoutError", "builtins.OSError")
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(NamedTuple):
     """How often, for what, and how soon."""
 
     most: int
@@ -41,20 +39,20 @@ class Retries:
     backoff: float = 0.0
     """Seconds before the second run; each further pause is twice as long."""
 
-    def pause(self, failed: int, failure: Failure, dice: Callable[[], float] = random) -> float | None:
+    def pause(self, failed: int, failure: Failure, dice: Callable[[], float] | None = None) -> float | None:
         """Seconds to wait before a call runs again, which has failed so often; None: it does not.
 
         Args:
             failed: How often it has failed, the last time included.
             failure: What happened the last time.
-            dice: Numbers from 0 to 1: calls that failed together had better not come back together.
+            dice: Numbers from 0 to 1, by default by chance: calls that failed together had better not come back together.
         """
         kinds, asked = failure
         if failed > self.most or not (ASKED in kinds or self._counts(kinds)):
             return None
         if asked is not None:
             return asked
-        return min(LONGEST, self.backoff * 2.0 ** min(failed - 1, MOST_DOUBLINGS)) * (0.5 + dice())
+        return min(LONGEST, self.backoff * 2.0 ** min(failed - 1, MOST_DOUBLINGS)) * (0.5 + (dice or _dice())())
 
     def _counts(self, kinds: Sequence[str]) -> bool:
         if self.names is None:
@@ -62,6 +60,12 @@ class Retries:
         if kinds[0] == OVERRAN:
             kinds = [kind for kind in kinds if kind not in _NOT_MEANT]
         return not self.names.isdisjoint(kinds)
+
+
+def _dice() -> Callable[[], float]:
+    from random import random  # noqa: PLC0415  most calls fail never
+
+    return random
 
 
 class RetryAsked(BaseException):

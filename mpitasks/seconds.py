@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, cast
 
 MOST = 1e9
@@ -11,4 +10,6 @@ MOST = 1e9
 
 def is_seconds(given: object) -> bool:
     """Whether that is a length of time which every clock can count; 0 is one."""
+    from numbers import Real  # noqa: PLC0415  most programs give none
+
     return not isinstance(given, bool) and isinstance(given, Real) and 0 <= cast("Any", given) <= MOST

@@ -12,38 +12,38 @@ aborted.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from inspect import iscoroutine
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, cast, overload
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast, overload
 
-from typing_extensions import Unpack
-
-from . import control, ending, farm, futures, guard, handshake, launch, lifeline, profiles, ranks, registry, walltime
+from . import ending, farm, guard, handshake, profiles, ranks, registry, surroundings
 from .context import inside_a_call
 from .ending import End
 from .errors import Drained, FarmBroken, HostLost, StartError, Terminated
 from .ids import MASTER
 from .isolation import aside
 from .isolation import start as nannies
-from .journal import choice, records
+from .journal import choice
 from .options import check_isolate
-from .runtime import backoff, logs, stacks
+from .runtime import backoff, places
 from .runtime import stall as stalls
-from .runtime.clock import Clock
 from .runtime.memory import collecting_less_often, keep_freed_memory
 from .seconds import is_seconds
 from .shm import forget_names
 from .survival import link
-from .transport.local import local_world
 
 if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
+
+    from mpi4py import MPI
+
+    from . import walltime
     from .runtime.master import Master
 
 T = TypeVar("T")
@@ -64,7 +64,6 @@ class _Ending(NamedTuple):
     """They are in calls that have outlasted their timeout, and nobody waits for those."""
 
 
-_logger = logging.getLogger("mpitasks")
 _ended_under_mpi: list[str] = []
 
 
@@ -139,7 +138,7 @@ def _run_on(chosen: str, main: Callable[..., T], args: tuple[Any, ...], slaves: 
     """Run main on "mpi", or in this process: with slaves that are "threads", or with one in the thread that submits."""
     if chosen == "mpi":
         return _run_mpi(main, args, asked)
-    count = (slaves or launch.usable_cores()) if chosen == "threads" else 1
+    count = (slaves or surroundings.usable_cores()) if chosen == "threads" else 1
     if asked.isolate or registry.wants_isolation():
         nannies.prepare(count)
     try:
@@ -155,7 +154,7 @@ def is_master() -> bool:
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
         return bool(mpi.COMM_WORLD.Get_rank() == 0)
-    return launch.may_be_rank_0()
+    return surroundings.may_be_rank_0()
 
 
 # ---------------------------------------------------------------- which backend
@@ -172,21 +171,23 @@ def _choose(backend: Backend, slaves: int | None, *, is_isolating: bool) -> str:
         msg = f"backend={backend!r} is not known; known: 'auto', 'mpi', 'inline', 'threads'"
         raise ValueError(msg)
     wanted = slaves if slaves is not None else _slaves_by_environment()
-    if os.environ.get(launch.STARTED) == "1":  # `python -m mpitasks -n 1` has the last word
+    if os.environ.get(surroundings.STARTED) == "1":  # `python -m mpitasks -n 1` has the last word
         wanted = None
     if wanted is not None and wanted < 1:
         msg = f"slaves={wanted} must be 1 or more; for none, use backend='inline'"
         raise ValueError(msg)
     if backend in ("inline", "threads"):
         return backend
-    if launch.has_launcher() or "mpi4py.MPI" in sys.modules:
+    if surroundings.has_launcher() or "mpi4py.MPI" in sys.modules:
         if is_isolating and not is_master():
             nannies.prepare(1)  # now or never: a process of MPI may not fork
-        if launch.start_mpi() > 1:
+        if surroundings.start_mpi() > 1:
             return "mpi"
         _refuse_broken_world()
     if wanted is not None:
         _refuse_what_is_no_script()
+        from . import launch  # noqa: PLC0415  only who starts ranks needs it
+
         sys.exit(launch.start(sys.orig_argv[1:], wanted + 1))
     if backend == "mpi":
         msg = f"backend='mpi' needs 2 ranks or more, and this is 1: start it with mpiexec -n 4 python {sys.argv[0] or 'app.py'}"
@@ -235,14 +236,14 @@ def _slaves_by_environment() -> int | None:
 
 def _refuse_broken_world() -> None:
     """One rank, but a launcher that has started more: N serial runs would look like one slow run."""
-    promise = launch.promised_size()
+    promise = surroundings.promised_size()
     if promise is None:
         return
-    raise StartError(launch.wrong_launcher(promise))
+    raise StartError(surroundings.wrong_launcher(promise))
 
 
 def _refuse_what_is_no_script() -> None:
-    if launch.STARTED in os.environ:
+    if surroundings.STARTED in os.environ:
         msg = "mpiexec was started by mpitasks, and yet this is the only rank: mpi4py and mpiexec are of different MPIs"
         raise StartError(msg)
     main = sys.modules["__main__"]
@@ -277,12 +278,14 @@ def _asked(grace: float, journal: Path | None, stall: float) -> _Asked:
         StartError: It does not go together.
         ValueError: The walltime is none.
     """
-    restarts = os.environ.pop(launch.RESTARTS, "")
+    restarts = os.environ.pop(surroundings.RESTARTS, "")
     if not is_master():
         return _Asked(grace, journal, stall)
     if restarts and journal is None:
         msg = "--restarts without a journal would begin anew each time: add --journal FILE, or run(main, journal=...)"
         raise StartError(msg)
+    from . import walltime  # noqa: PLC0415  no slave needs it
+
     return _Asked(grace, journal, stall, walltime.chosen(grace, keeps=journal is not None))
 
 
@@ -296,6 +299,8 @@ def _run_farm(master: Master, main: Callable[..., T], args: tuple[Any, ...], ask
         asked: How.
         how: What to do about slaves that can't leave.
     """
+    from .runtime import logs  # noqa: PLC0415  no slave needs it
+
     with (
         _profiles_added_up(),
         _serving(master),
@@ -337,7 +342,7 @@ def _meant(master: Master, error: BaseException) -> BaseException:
 
 def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextManager[None]:
     """Within, the run ends when its time is over."""
-    if asked.limit is None and _is_inline(master):
+    if asked.limit is None and master.is_inline:
         return nullcontext()  # main runs the calls, and whoever wants them to end sends a signal
 
     def too_late() -> None:
@@ -346,24 +351,19 @@ def _in_time(master: Master, asked: _Asked, how: _Ending) -> AbstractContextMana
             _note_end(master, Drained(), 0)
             how.give_up(Drained(), master.busy_ranks())
 
+    from .runtime.clock import Clock  # noqa: PLC0415  no slave needs it
+
     at, why = asked.limit or (None, "")
     return Clock(master.interrupts, asked.grace, too_late).running(at, why)
 
 
 def _watched(master: Master, stall: float) -> AbstractContextManager[None]:
     """Within, somebody says why nothing happens, if calls don't run in this very thread."""
-    if _is_inline(master):
+    if master.is_inline:
         return nullcontext()
     from .runtime.watchdog import Watchdog  # noqa: PLC0415  no slave needs it
 
     return Watchdog(master, stall=stall).watching()
-
-
-def _is_inline(master: Master) -> bool:
-    """Whether main runs the calls."""
-    from .runtime.inline import InlineMaster  # noqa: PLC0415  no slave needs it
-
-    return isinstance(master, InlineMaster)
 
 
 def _open_journal(master: Master, path: Path | None) -> None:
@@ -383,23 +383,27 @@ def _note_end(master: Master, error: BaseException | None, unretrieved: int, stu
         unretrieved: Failures that nobody asked for.
         stuck: What is wrong beside that.
     """
+    from .walltime import OVER  # noqa: PLC0415  no slave needs it
+
     is_drained = isinstance(error, Drained)
     why = stuck
     if error is not None:
         why = master.interrupts.draining if is_drained else f"{type(error).__name__}: {error}"[:500]
     is_cut_off = isinstance(master.broken, HostLost)
     interrupted = is_cut_off or isinstance(error, Drained | Terminated | KeyboardInterrupt)
-    kind = records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE
-    master.end_journal(kind, why)
+    if master.kept is not None:
+        from .journal import records  # noqa: PLC0415  for those that keep a journal
+
+        master.end_journal(records.INTERRUPTED if interrupted else records.FAILED if why else records.COMPLETE, why)
     code = ranks.code_of(error) if error is not None else int(bool(unretrieved or stuck))
     # A SIGTERM that the user has not sent is the launcher's, after a rank was lost.
-    again = why == walltime.OVER if is_drained else is_cut_off or isinstance(error, Terminated)
+    again = why == OVER if is_drained else is_cut_off or isinstance(error, Terminated)
     ending.tell(End(code, why, stands=error is None or is_drained, again=again))
 
 
 def _profiles_added_up() -> AbstractContextManager[None]:
     """Add up here, unless mpitasks has started mpiexec and will."""
-    return nullcontext() if launch.STARTED in os.environ else profiles.added_up_here()
+    return nullcontext() if surroundings.STARTED in os.environ else profiles.added_up_here()
 
 
 def _let_go(master: Master, error: BaseException | None, how: _Ending) -> None:
@@ -413,16 +417,22 @@ def _let_go(master: Master, error: BaseException | None, how: _Ending) -> None:
         how.leave_behind(overdue)
 
 
+def _logger() -> logging.Logger:
+    import logging  # noqa: PLC0415  no slave needs it here
+
+    return logging.getLogger("mpitasks")
+
+
 def _log_stuck(_: BaseException | None, stuck: dict[int, str]) -> None:
     """Threads can't be ended from outside."""
     for rank, name in stuck.items():
-        _logger.error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
+        _logger().error("slave %d is still in a call of %r after the grace; its thread goes on", rank, name)
 
 
 def _log_left_behind(overdue: dict[int, str]) -> None:
     """As above."""
     for rank, name in overdue.items():
-        _logger.error("slave %d is left in a call of %r that has outlasted its timeout; its thread goes on", rank, name)
+        _logger().error("slave %d is left in a call of %r that has outlasted its timeout; its thread goes on", rank, name)
 
 
 _IN_THREADS = _Ending(_log_stuck, _log_left_behind)
@@ -433,7 +443,7 @@ def _run_inline(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) ->
     from .runtime.inline import InlineMaster  # noqa: PLC0415  no rank needs it
 
     master = InlineMaster()
-    with _answering(master, asked) if control.given() else nullcontext():
+    with _answering(master, asked) if surroundings.control_folder() else nullcontext():
         return _run_farm(master, main, args, asked, _IN_THREADS)
 
 
@@ -441,12 +451,13 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, ask
     """Run main with slaves that are threads."""
     from .runtime.master import Master  # noqa: PLC0415  under MPI, rank 0 alone needs it
     from .runtime.slave import Slave  # noqa: PLC0415  under MPI, all others need it
+    from .transport.local import local_world  # noqa: PLC0415  only here
 
     ours, *others = local_world(slaves + 1)
     for transport in others:
         slave = Slave(transport, host="this process", backoff=backoff.threads())
-        threading.Thread(target=slave.serve, name=f"{stacks.SLAVE}{transport.rank}", daemon=True).start()
-    master = Master(ours, backoff=backoff.threads, strikes=asked.strikes, places=[stacks.answer()])
+        threading.Thread(target=slave.serve, name=f"{places.SLAVE}{transport.rank}", daemon=True).start()
+    master = Master(ours, backoff=backoff.threads, strikes=asked.strikes, places=[places.answer()])
     with _answering(master, asked):
         return _run_farm(master, main, args, asked, _IN_THREADS)
 
@@ -454,6 +465,8 @@ def _run_threads(main: Callable[..., T], args: tuple[Any, ...], slaves: int, ask
 @contextmanager
 def _serving(master: Master) -> Iterator[None]:
     """Within, tasks find this farm, and what children of slaves return finds the script's classes."""
+    from . import futures  # noqa: PLC0415  no slave needs it
+
     sys.modules.setdefault(registry.MAIN_ELSEWHERE, sys.modules["__main__"])
     futures.begin_counting()
     farm.bind(master)
@@ -461,14 +474,14 @@ def _serving(master: Master) -> Iterator[None]:
     try:
         yield
     finally:
-        farm.remember(master.statistics())
+        farm.remember(master.last_statistics())
         farm.unbind()
 
 
 def _call_main(main: Callable[..., T], args: tuple[Any, ...]) -> T:
     mpitasks_calls = "main"  # noqa: F841  what follows is the user's code: see interrupts.MARK
     value = main(*args)
-    if not iscoroutine(value):
+    if not isinstance(value, CoroutineType):
         return value
     import asyncio  # noqa: PLC0415  most mains are plain
 
@@ -495,19 +508,21 @@ def _balance(master: Master) -> str:
 
 def _summarize(master: Master, error: BaseException | None) -> int:
     """Log how many failures nobody has asked for, and return it."""
+    from . import futures  # noqa: PLC0415  as in `_serving`
+
     if isinstance(error, Drained):
         futures.forgive_unretrieved()  # main had no time to ask
         return 0
     count = futures.report_unretrieved() + master.unretrieved
     if count:
         code = "; the exit code is 1" if error is None and _gives_code() else ""
-        _logger.error("%d failed call%s of this run: nobody asked for the result%s", count, "s"[: count > 1], code)
+        _logger().error("%d failed call%s of this run: nobody asked for the result%s", count, "s"[: count > 1], code)
     return count
 
 
 def _gives_code() -> bool:
     """Whether the run decides on the exit code: where ranks were started for it."""
-    return control.given() is not None or launch.may_be_one_of_many()
+    return surroundings.control_folder() is not None or surroundings.may_be_one_of_many()
 
 
 # ---------------------------------------------------------------- under MPI
@@ -527,9 +542,9 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
     if problem:
         raise StartError(problem) if comm.Get_rank() == 0 else SystemExit(1)
     forget_names("mpich_shm_")  # all ranks have it by now; an abort, which some runs end with, would leave it behind
-    places = comm.gather(stacks.answer()) or ()
+    everybody = comm.gather(places.answer()) or ()
     _ended_under_mpi.append("begun")
-    transport, is_left, is_cut_off = MpiTransport(comm), launch.orphan_watch(), lifeline.agree(comm)
+    transport, is_left, is_cut_off = MpiTransport(comm), surroundings.orphan_watch(), _host_watch(comm)
     transport.survive(link.introduce(comm, transport.deaths))
 
     def is_orphan() -> bool:
@@ -539,26 +554,46 @@ def _run_mpi(main: Callable[..., T], args: tuple[Any, ...], asked: _Asked) -> T:
         ranks.serve(ranks.new_slave(transport, is_orphan))
     from .runtime.master import Master  # noqa: PLC0415  with the scheduler it takes 10 ms, and no slave needs it
 
-    master = Master(transport, is_orphan=is_orphan, places=places, strikes=asked.strikes)
+    master = Master(transport, is_orphan=is_orphan, places=everybody, strikes=asked.strikes)
     master.interrupts.by_signal = not link.is_guarded()
     with _answering(master, asked):
         return _run_rank_0(master, main, args, asked)
 
 
+def _host_watch(comm: MPI.Comm) -> Callable[[], bool]:
+    """See `lifeline.agree`, which has nothing to look after where all ranks are on one host."""
+    told = comm.allgather((surroundings.host(), surroundings.SILENCE in os.environ))
+    hosts = [host for host, _ in told]
+    if len(set(hosts)) == 1 and not any(has_wish for _, has_wish in told):
+        return lambda: False
+    from . import lifeline  # noqa: PLC0415  3 ms, for those on several hosts
+
+    return lifeline.agree(comm, hosts)
+
+
 @contextmanager
 def _answering(master: Master, asked: _Asked) -> Iterator[None]:
-    """Within, other processes may ask this run for what it can do."""
-    from .runtime.situation import on_demand  # noqa: PLC0415  no slave needs it
+    """Within, other processes may ask this run for what it can do. Before main, which may keep all threads out."""
+    from pathlib import Path  # noqa: PLC0415  no slave needs it
+
+    from . import control  # noqa: PLC0415  as above
 
     commands: dict[str, Callable[[], Any]] = {
         "drain": lambda: master.interrupts.drain("SIGUSR1"),
-        "stacks": lambda: on_demand(master),
+        "stacks": lambda: _situation(master),
     }
     with ExitStack() as stack:
         with suppress(OSError):  # no folder for temporary files can be written to: nobody can ask, and all else goes on
-            folder = control.given() or stack.enter_context(control.own_folder())
+            given = surroundings.control_folder()
+            folder = Path(given) if given else stack.enter_context(control.own_folder())
             stack.enter_context(control.serve(folder, commands, grace=asked.grace, places=master.places))
         yield
+
+
+def _situation(master: Master) -> str:
+    from .runtime.situation import on_demand  # noqa: PLC0415  only who asks needs it
+
+    return on_demand(master)
 
 
 def _refuse_few_threads(mpi: Any) -> None:  # noqa: ANN401  the module mpi4py.MPI

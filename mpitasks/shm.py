@@ -5,8 +5,8 @@ Once all have it that will, the names can go: the memory goes with the last of t
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from pathlib import Path
 
 _FOLDER = "/dev/shm"  # noqa: S108  MPI's choice
 
@@ -14,10 +14,12 @@ _FOLDER = "/dev/shm"  # noqa: S108  MPI's choice
 def forget_names(*prefixes: str) -> None:
     """Remove the names of what this process has there, if they begin so."""
     try:
-        maps = Path("/proc/self/maps").read_text().splitlines()
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            maps = file.read().splitlines()
     except OSError:  # no Linux
         return
-    for path in {Path(line.split(maxsplit=5)[-1]) for line in maps if not line.endswith("(deleted)")}:
-        if str(path.parent) == _FOLDER and path.name.startswith(prefixes):
+    for path in {line.split(maxsplit=5)[-1] for line in maps if not line.endswith("(deleted)")}:
+        folder, _, name = path.rpartition("/")
+        if folder == _FOLDER and name.startswith(prefixes):
             with suppress(OSError):  # another rank has been faster
-                path.unlink()
+                os.unlink(path)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
-
-from typing_extensions import Unpack
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from . import registry
 from .context import Context, here, late
 from .core.calls import PLAIN
 from .farm import Farm, is_late, running
-from .futures import Future, Futures
-from .many import Calls, submit_all
 from .options import (
     CallOptions,
     Chunks,
     Identify,
     Makes,
-    Plan,
     TaskOptions,
     check_names,
     check_values,
@@ -31,7 +25,12 @@ from .options import (
     retries_of,
     with_call_options,
 )
-from .stream import stream, stream_many
+from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from .futures import Future, Futures
+    from .many import Calls
+    from .plans import Plan
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,21 +44,48 @@ class Task(Generic[P, R_co]):
     Called, it is the plain function, here and now. `delay` has a slave call it.
     """
 
-    def __init__(self, fn: Callable[..., R_co], name: str, plan: Plan, *, bind: bool, identify: Identify | None) -> None:
+    def __init__(self, fn: Callable[..., R_co], name: str, options: dict[str, Any], *, bind: bool) -> None:
         functools.update_wrapper(self, fn)
+        where = f"@task({name!r})"
         self.fn = fn
         """The plain function."""
         self.name = name
         """The name that every rank knows it by."""
         self.bind = bind
         """Whether the function takes its `Context` first."""
-        self.isolate = plan.isolate
+        self.isolate: bool = options.get("isolate", False)
         """Whether its calls run in a child of the slave, if `options` don't say otherwise."""
-        self._identify = identify
-        self._parameters = _parameters_of(fn, bind=bind)
-        # What is made while the farm runs is on this rank only, and travels.
-        self._plan = replace(plan, signature=self._parameters, function=late(fn, bind=bind) if is_late() else None)
-        self._check = _compiled(self._parameters)
+        self._options = options
+        self._resource = _same_resource(options, where)
+        self._identify = _identify(options, where)
+        self._parameters = Parameters(fn, bind=bind)
+        self._check = self._parameters.check
+        self._function = late(fn, bind=bind) if is_late() else None
+        """What is made while the farm runs is on this rank only, and travels."""
+        if self._identify is not None:
+            self._identify.check(self._parameters.signature)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        """How its calls are to be run. Slaves that submit none make none."""
+        from .plans import Plan  # noqa: PLC0415  with dataclasses and inspect, it takes 6 ms to import
+
+        options = self._options
+        return Plan(
+            name=self.name,
+            queue=self.name,
+            max_slaves=options.get("max_slaves"),
+            priority=options.get("priority", 0),
+            weight=float(options.get("weight", 1.0)),
+            retries=retries_of(options),
+            timeout=options.get("timeout"),
+            version=options.get("version"),
+            memo=options.get("memo", False),
+            isolate=self.isolate,
+            resource=self._resource,
+            function=self._function,
+            signature=self._parameters.signature,
+        )
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the plain function, here and now."""
@@ -86,7 +112,7 @@ class Task(Generic[P, R_co]):
         try:  # as `_submit`, without a further call: many do nothing but this
             self._check(*args, **kwargs)
         except TypeError as error:
-            raise _in_words_of_bind(self.name, error, self._parameters, args, kwargs) from None
+            raise self._parameters.in_words_of_bind(self.name, error, args, kwargs) from None
         plan = self._plan
         return farm.submit(plan, args, kwargs, plan.resource)
 
@@ -130,6 +156,9 @@ class Task(Generic[P, R_co]):
 
     def _submit_all(self, farm: Farm, items: Iterable[Any], chunksize: Chunks, *, tuples: bool) -> Futures[Any]:
         """One call for each item: all its arguments in a tuple, or the only one."""
+        from .futures import Futures  # noqa: PLC0415  no slave needs it that submits no calls
+        from .many import submit_all  # noqa: PLC0415  as above
+
         chunked = self._in_chunks(chunksize)
         if not chunked._suits_many(farm):
             return Futures([chunked._submit(farm, item if tuples else (item,), {}) for item in items])
@@ -141,6 +170,8 @@ class Task(Generic[P, R_co]):
 
     def _calls(self, farm: Farm) -> Calls:
         """What submits many calls of this task."""
+        from .many import Calls  # noqa: PLC0415  as above
+
         return Calls(farm, self._plan, lambda args: self._submit(farm, args, {}), self._takes)
 
     def _takes(self, count: int) -> bool:
@@ -184,6 +215,8 @@ class Task(Generic[P, R_co]):
         Raises:
             Exception: While iterating: what a call raised.
         """
+        from .stream import stream, stream_many  # noqa: PLC0415  as above
+
         farm, chunked = running(self.name, "imap()"), self._in_chunks(chunksize)
         if chunked._suits_many(farm):
             items, tuples = _items(iterables)
@@ -195,13 +228,15 @@ class Task(Generic[P, R_co]):
         try:
             self._check(*args, **kwargs)
         except TypeError as error:
-            raise _in_words_of_bind(self.name, error, self._parameters, args, kwargs) from None
+            raise self._parameters.in_words_of_bind(self.name, error, args, kwargs) from None
         identify = self._identify
-        resource = self._plan.resource if identify is None else identify(self._parameters, args, kwargs)
+        resource = self._plan.resource if identify is None else identify(self._parameters.signature, args, kwargs)
         return farm.submit(self._plan, args, kwargs, resource)
 
     def _in_chunks(self, chunksize: Chunks) -> Self:
         """The same task, whose calls travel in chunks of that size."""
+        from .plans import replace  # noqa: PLC0415  as `Plan` above
+
         changed = self.options()
         changed._plan = replace(self._plan, chunk=chunk_of(chunksize))
         return changed
@@ -212,7 +247,7 @@ class Task(Generic[P, R_co]):
 
     def __mpitasks_id__(self) -> tuple[str, str | int | None]:
         """What tells it from other tasks in a journal."""
-        return self.name, self._plan.version
+        return self.name, self._options.get("version")
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
@@ -277,30 +312,16 @@ def _make(fn: Callable[..., R], *, name: str | None, bind: bool, options: dict[s
     where = f"@task({name!r})"
     check_names(options, [*TaskOptions.__annotations__, "bind"], where)
     check_values(options, where)
-    made: Task[..., R] = Task(fn, name, _plan(name, options), bind=bind, identify=_identify(options, where))
-    if made._identify is not None:
-        made._identify.check(made._parameters)
+    made: Task[..., R] = Task(fn, name, options, bind=bind)
     registry.register(made)
     return made
 
 
-def _plan(name: str, options: dict[str, Any]) -> Plan:
-    """The plan of a task's calls."""
+def _same_resource(options: dict[str, Any], where: str) -> Hashable:
+    """What all calls need, if they need the same."""
     resource = options.get("resource")
     same = isinstance(resource, str) or (isinstance(resource, Makes) and options.get("key") is None)
-    return Plan(
-        name=name,
-        queue=name,
-        max_slaves=options.get("max_slaves"),
-        priority=options.get("priority", 0),
-        weight=float(options.get("weight", 1.0)),
-        retries=retries_of(options),
-        timeout=options.get("timeout"),
-        version=options.get("version"),
-        memo=options.get("memo", False),
-        isolate=options.get("isolate", False),
-        resource=plain_id(resource, f"@task({name!r})") if same else PLAIN,
-    )
+    return plain_id(resource, where) if same else PLAIN
 
 
 def _identify(options: dict[str, Any], where: str) -> Identify | None:
@@ -337,48 +358,3 @@ def _refuse_what_is_no_function(fn: object, name: str | None) -> None:
             f'give it a name with @task("name"), or run it by mpitasks.submit(fn, ...)'
         )
         raise TypeError(msg)
-
-
-def _parameters_of(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature:
-    """What `delay` takes."""
-    try:
-        signature = inspect.signature(fn)
-    except ValueError:  # some C functions have none
-        anything = [
-            inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-            inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-        ]
-        return inspect.Signature(anything)
-    if not bind:
-        return signature
-    parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    ):
-        msg = f"{fn!r} has bind=True, so it takes its Context as first positional parameter; it takes {signature}"
-        raise TypeError(msg)
-    return signature.replace(parameters=parameters[1:])
-
-
-def _in_words_of_bind(
-    name: str, error: TypeError, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> TypeError:
-    """The error that the user should read, of a call that the signature does not take."""
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as better:
-        error = better.with_traceback(None)
-    error.add_note(f"task {name!r} takes {signature}")
-    return error
-
-
-def _compiled(signature: inspect.Signature) -> Callable[..., None]:
-    """A function that takes what the signature takes and does nothing: 0.1 µs, where `bind` takes 2-3 µs."""
-    blank = [
-        parameter.replace(annotation=parameter.empty, default=parameter.empty if parameter.default is parameter.empty else None)
-        for parameter in signature.parameters.values()
-    ]
-    text = str(inspect.Signature(blank))
-    made: Callable[..., None] = eval(f"lambda {text[1:-1]}: None", {"__builtins__": {}})  # noqa: S307  parameter names only
-    return made

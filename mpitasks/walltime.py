@@ -24,8 +24,8 @@ NEVER = "none"
 OVER = "the walltime is over"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
+_PART = r"(\d+(?:\.\d+)?)([smhd])"
+_CLOCK = r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)"
 
 
 class Limit(NamedTuple):
@@ -42,10 +42,10 @@ def seconds_of(text: str) -> float:
     Raises:
         ValueError: It is no length of time.
     """
-    if clock := _CLOCK.fullmatch(text):
+    if clock := re.fullmatch(_CLOCK, text):
         days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
         return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)
-    parts = _PART.findall(text)
+    parts = re.findall(_PART, text)
     if parts and "".join(map("".join, parts)) == text:
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
     msg = (

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from . import control
 from .control import NoAnswer, Run
 from .runtime import stacks
-from .runtime.stacks import Place
+from .runtime.places import Place
 
 PATIENCE = 10.0
 """Seconds for an answer: rank 0 itself waits for its slaves up to 1.5, and asks others by a signal."""

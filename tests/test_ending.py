@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks import control, ending
+from mpitasks import ending, surroundings
 from mpitasks.ending import End
 from mpitasks.launch import _Minder
 
@@ -25,7 +25,7 @@ TERMINATED = End(143, "Terminated: 143", again=True)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The control folder."""
-    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    monkeypatch.setattr(surroundings, "control_folder", lambda: str(tmp_path))
     monkeypatch.setattr(ending, "_said", [])
     return tmp_path
 
@@ -84,7 +84,7 @@ def test_what_can_not_be_read_was_not_said(folder: Path, text: str) -> None:
 
 def test_without_a_folder_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nobody has asked."""
-    monkeypatch.setattr(control, "given", lambda: None)
+    monkeypatch.setattr(surroundings, "control_folder", lambda: None)
     monkeypatch.setattr(ending, "_said", [])
     ending.tell(COMPLETE)
     assert (ending.said(), list(tmp_path.iterdir())) == (COMPLETE, [])

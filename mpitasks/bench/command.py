@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from .. import launch
+from .. import launch, surroundings
 from ..errors import MpiTasksError
 from ..session import run
 from ..version import __version__
@@ -41,7 +41,7 @@ goal: what mpitasks is meant to reach with that number of ranks on an ordinary m
 def main(arguments: Sequence[str]) -> int:
     """What `python -m mpitasks bench ARGUMENTS` does; returns the exit code, on rank 0."""
     given = _parser().parse_args(arguments)
-    if launch.promised_size() is None and launch.STARTED not in os.environ:
+    if surroundings.promised_size() is None and surroundings.STARTED not in os.environ:
         try:
             return launch.start(["-m", "mpitasks", "bench", *arguments], given.n)
         except MpiTasksError as error:

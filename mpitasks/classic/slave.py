@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from .. import launch, output
+from .. import output, surroundings
 from ..errors import EncodeError
 from ..ids import MASTER, CallId
 from ..retries import Failure, names_of
@@ -51,7 +51,7 @@ class Slave(ABC):
         Raises:
             StartError: This is rank 0, or the only one.
         """
-        serve(self.do_work, world.transport(), is_orphan=launch.orphan_watch())
+        serve(self.do_work, world.transport(), is_orphan=surroundings.orphan_watch())
 
 
 def serve(

@@ -20,7 +20,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-from .. import control, guard, launch, output
+from .. import guard, output, surroundings
 from ..errors import StartError
 from ..ids import MASTER, Rank
 from ..runtime.interrupts import Interrupts
@@ -68,7 +68,7 @@ def size() -> int:
 
 def comm() -> Any:  # noqa: ANN401  an MPI.Intracomm, and mpi4py is not to be imported before it is needed
     """COMM_WORLD."""
-    launch.start_mpi()
+    surroundings.start_mpi()
     from mpi4py import MPI  # noqa: PLC0415  only who uses it may load it
 
     return MPI.COMM_WORLD
@@ -82,10 +82,10 @@ _sources: set[Rank] = set()
 
 @cache
 def _transport() -> Transport:
-    if launch.start_mpi() < 2:  # noqa: PLR2004  a master and a slave
-        promise, program = launch.promised_size(), sys.argv[0] or "app.py"
+    if surroundings.start_mpi() < 2:  # noqa: PLR2004  a master and a slave
+        promise, program = surroundings.promised_size(), sys.argv[0] or "app.py"
         msg = f"a master needs slaves, and this is the only rank: start it with mpiexec -n 4 python {program}"
-        raise StartError(launch.wrong_launcher(promise) if promise else msg)
+        raise StartError(surroundings.wrong_launcher(promise) if promise else msg)
     from ..transport.mpi import on_world  # noqa: PLC0415  starts MPI
 
     made = on_world(_sources)
@@ -97,10 +97,14 @@ def _transport() -> Transport:
 @cache
 def _endpoint() -> Endpoint:
     interrupts = Interrupts()
-    made = Endpoint(_transport(), _sources, is_orphan=launch.orphan_watch(), check=interrupts.check)
+    made = Endpoint(_transport(), _sources, is_orphan=surroundings.orphan_watch(), check=interrupts.check)
     _take_signals(interrupts)
-    if folder := control.given():
-        control.describe(folder, {"grace": GRACE})
+    if folder := surroundings.control_folder():
+        from pathlib import Path  # noqa: PLC0415  only here
+
+        from .. import control  # noqa: PLC0415  as above
+
+        control.describe(Path(folder), {"grace": GRACE})
     atexit.register(_let_go, made, interrupts, os.getpid())
     return made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..ids import CallId, Rank
@@ -50,46 +49,49 @@ class Decision(NamedTuple):
     """The queue whose calls the slave ran before, if it was another."""
 
 
-@dataclass(slots=True)
 class OfQueue:
     """What a queue did."""
 
-    calls: Counter[str] = field(default_factory=Counter)
-    """Calls sent, by reason."""
-    windows: int = 0
-    ended: int = 0
-    failed: int = 0
-    retried: int = 0
-    seconds: float = 0.0
-    """Slave seconds in its calls."""
-    lent_from: Counter[str] = field(default_factory=Counter)
-    """Slaves that came from another queue, by that queue."""
+    __slots__ = ("calls", "ended", "failed", "lent_from", "retried", "seconds", "windows")
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        """Calls sent, by reason."""
+        self.windows = self.ended = self.failed = self.retried = 0
+        self.seconds = 0.0
+        """Slave seconds in its calls."""
+        self.lent_from: Counter[str] = Counter()
+        """Slaves that came from another queue, by that queue."""
 
 
-@dataclass(slots=True)
 class OfSlave:
     """What a slave did."""
 
-    calls: int = 0
-    seconds: float = 0.0
-    """In calls."""
-    acquisitions: int = 0
-    acquiring: float = 0.0
-    """Seconds in providers."""
-    moves: int = 0
-    """How often it came from one queue to another."""
+    __slots__ = ("acquiring", "acquisitions", "calls", "moves", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.seconds = 0.0
+        """In calls."""
+        self.acquisitions = 0
+        self.acquiring = 0.0
+        """Seconds in providers."""
+        self.moves = 0
+        """How often it came from one queue to another."""
 
 
-@dataclass(slots=True)
 class OfResource:
     """What became of a resource."""
 
-    calls: Counter[str] = field(default_factory=Counter)
-    """Calls sent, by reason."""
-    acquisitions: int = 0
-    """By providers; of a plain id, how often a slave took it up."""
-    acquiring: float = 0.0
-    """Seconds in providers."""
+    __slots__ = ("acquiring", "acquisitions", "calls")
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        """Calls sent, by reason."""
+        self.acquisitions = 0
+        """By providers; of a plain id, how often a slave took it up."""
+        self.acquiring = 0.0
+        """Seconds in providers."""
 
 
 class Tally:

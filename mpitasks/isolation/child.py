@@ -22,16 +22,15 @@ from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
-from typing_extensions import override
-
 from .. import output, signals
+from ..backports import override
 from ..ids import CallId, Rank
 from ..retries import names_of
 from ..runtime import copies, logs
 from ..runtime.holding import Holding
 from ..runtime.messages import Named, Outcome, Record, SentCall
+from ..runtime.places import SIGNAL
 from ..runtime.runner import Runner
-from ..runtime.stacks import SIGNAL
 from ..transport import wire
 from ..transport.failures import encode_failure
 from . import segments, system

@@ -13,7 +13,6 @@ goes on.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 from collections import deque
@@ -24,7 +23,6 @@ from typing import Any
 from ..errors import StartError
 from ..ids import CallId, Rank
 from ..retries import names_of
-from ..runtime import stacks
 from ..runtime.alarm import PATIENCE, Limit
 from ..runtime.holding import Holding
 from ..runtime.messages import Named, Outcome, Record, SentCall
@@ -41,8 +39,6 @@ LONGEST_START = 120.0
 LONGEST_END, LONGEST_LEAVE = 15.0, 30.0
 """Seconds until a killed child is gone; until one has released what it holds, at the end."""
 _TRIES = 5
-
-_logger = logging.getLogger("mpitasks")
 
 
 class Isolation:
@@ -147,7 +143,10 @@ class Isolation:
         self._await(lambda: child.has_released or child.has_ended, child, LONGEST_LEAVE)
         if not (child.has_released or child.has_ended):
             held = ", ".join(repr(name) for name, _ in self.held)
-            _logger.error("an isolated call's process did not release %s within %g s, and was killed", held, LONGEST_LEAVE)
+            import logging  # noqa: PLC0415  4 ms, for what seldom happens
+
+            said = "an isolated call's process did not release %s within %g s, and was killed"
+            logging.getLogger("mpitasks").error(said, held, LONGEST_LEAVE)
             self._kill(child)
         if child.has_ended:
             self._bury(child)
@@ -250,6 +249,8 @@ class Isolation:
 
     def _stack_of(self, child: _Child) -> str:
         """Where the child is now, by its own word; in C too."""
+        from ..runtime import stacks  # noqa: PLC0415  3 ms, for what seldom happens
+
         before = child.stacks_size()
         self._tell_nanny((STACK, child.number))
         stacks.await_quiet(child.stacks_file, before, monotonic() + stacks.ANSWER_WITHIN)
@@ -443,6 +444,8 @@ class _Child:
 
     def stacks(self, start: int = 0) -> str:
         """What it has written of its stacks."""
+        from ..runtime import stacks  # noqa: PLC0415  as above
+
         return stacks.readable(os.pread(self.stacks_file, endings.LONGEST_STACKS, start).decode(errors="replace"))
 
     def close(self) -> None:

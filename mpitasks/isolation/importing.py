@@ -26,9 +26,8 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple, cast
 
-from typing_extensions import override
-
 from .. import registry
+from ..backports import override
 from .aside import RunReached
 
 MPI = "mpi4py.MPI"

@@ -19,8 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from typing_extensions import Buffer
-
+from ..backports import Buffer
 from ..transport import wire
 from ..transport.wire import Packet
 from . import memory

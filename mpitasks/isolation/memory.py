@@ -12,12 +12,10 @@ the size of /dev/shm, which is 64 MB in many containers. Only who gets the descr
 
 from __future__ import annotations
 
-import mmap
 import os
-import tempfile
 from collections.abc import Sequence
 
-from typing_extensions import Buffer
+from ..backports import Buffer
 
 _ALIGNED = 64
 """Bytes at a multiple of which each buffer begins, as arrays like it."""
@@ -33,7 +31,9 @@ def new(size: int) -> int:
 def _anonymous() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("mpitasks")
-    with tempfile.TemporaryFile() as file:  # 0600, and has no name either
+    from tempfile import TemporaryFile  # noqa: PLC0415  not on Linux
+
+    with TemporaryFile() as file:  # 0600, and has no name either
         return os.dup(file.fileno())
 
 
@@ -62,9 +62,11 @@ def _write(descriptor: int, data: memoryview, start: int) -> None:
 
 def take(descriptor: int, sizes: Sequence[int]) -> list[memoryview]:
     """Views of the buffers that were put there; the descriptor is closed, the memory stays while a view does."""
+    from mmap import mmap  # noqa: PLC0415  for those that share memory
+
     starts = _starts(sizes)
     try:
-        memory = memoryview(mmap.mmap(descriptor, starts[-1] + sizes[-1]))
+        memory = memoryview(mmap(descriptor, starts[-1] + sizes[-1]))
     finally:
         os.close(descriptor)
     return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
@@ -77,8 +79,10 @@ def look(descriptor: int, sizes: Sequence[int]) -> list[memoryview]:
         OSError: There is no memory of that size.
         ValueError: As much as that.
     """
+    from mmap import PROT_READ, mmap  # noqa: PLC0415  as above
+
     starts = _starts(sizes)
-    memory = memoryview(mmap.mmap(descriptor, starts[-1] + sizes[-1], prot=mmap.PROT_READ))
+    memory = memoryview(mmap(descriptor, starts[-1] + sizes[-1], prot=PROT_READ))
     return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from ..ids import Rank
-from ..runtime.stacks import SIGNAL
+from ..runtime.places import SIGNAL
 from ..signals import LEFT_TO_RANK_0
 from . import aside, child, line, system
 from .importing import MpiLater, MpiNeeded, Program, import_here

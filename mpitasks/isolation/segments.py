@@ -13,8 +13,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-from typing_extensions import override
-
+from ..backports import override
 from ..shm import forget_names
 from .importing import MPI
 

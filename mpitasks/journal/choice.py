@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "MPITASKS_JOURNAL"
 """Environment variable: the file; it has the last word over `run(journal=...)`."""
@@ -15,7 +18,11 @@ Named = str | os.PathLike[str]
 def chosen(named: Named | None) -> Path | None:
     """The file in which this run keeps its journal; None: in none."""
     path = _by_environment() or named
-    return None if path is None else Path(path).absolute()
+    if path is None:
+        return None
+    from pathlib import Path  # noqa: PLC0415  4 ms, for those that keep a journal
+
+    return Path(path).absolute()
 
 
 def wanted() -> str | None:

@@ -18,8 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from typing_extensions import Buffer
-
+from ..backports import Buffer
 from ..errors import JournalError
 
 MAGIC = b"mpitasks journal 1\n"

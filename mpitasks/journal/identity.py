@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections.abc import Iterator
@@ -18,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NoIdentity
 from ..ids import CallId
-from ..options import Plan
+from ..plans import Plan
 from .canonical import canonical, digest
 
 if TYPE_CHECKING:
+    from inspect import Parameter
+
     from ..futures import Future
 
 _WIDTH = 60
@@ -161,12 +162,12 @@ def _arguments(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ite
     Raises:
         NoIdentity: One has no identity; the message names it.
     """
-    signature = plan.signature
-    if signature is None:  # of `submit` and executors
+    if plan.signature is None:  # of `submit` and executors
         yield _function(plan)
         yield _argument(plan, "args", args)
         yield _argument(plan, "kwargs", kwargs)
         return
+    signature = plan.signature()
     bound = signature.bind(*args, **kwargs)
     given = set(bound.arguments)
     bound.apply_defaults()
@@ -203,7 +204,7 @@ def _argument(plan: Plan, name: str, value: object) -> bytes:
     raise NoIdentity(msg)
 
 
-def _default(parameter: inspect.Parameter) -> bytes | None:
+def _default(parameter: Parameter) -> bytes | None:
     """A default that was not given; one without identity is part of the code, as the function's body is."""
     try:
         return canonical(parameter.default)

@@ -14,8 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from typing_extensions import Buffer
-
+from ..backports import Buffer
 from ..transport import wire
 
 _BEGIN = struct.Struct("<II")

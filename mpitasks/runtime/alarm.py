@@ -17,7 +17,6 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 from types import FrameType
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ..errors import TaskTimeout
 from ..ids import CallId
 from ..retries import CUT_SHORT, Failure, names_of
-from . import stacks
 from .interrupts import whose_code
 
 if TYPE_CHECKING:
@@ -62,18 +60,18 @@ class Limit(NamedTuple):
     """In words."""
 
 
-@dataclass
 class Watched:
     """What runs under a limit now."""
 
-    limit: Limit
-    thread: int
-    until: float
-    """When its time is up, on the clock of `perf_counter`."""
-    due: float
-    """When it counts as one that can't be interrupted."""
-    stack: str | None = None
-    """Where it was when an alarm ended it, or tried to."""
+    def __init__(self, limit: Limit, thread: int, until: float, due: float) -> None:
+        self.limit = limit
+        self.thread = thread
+        self.until = until
+        """When its time is up, on the clock of `perf_counter`."""
+        self.due = due
+        """When it counts as one that can't be interrupted."""
+        self.stack: str | None = None
+        """Where it was when an alarm ended it, or tried to."""
 
 
 class Alarm:
@@ -101,6 +99,8 @@ class Alarm:
             TaskTimeout: It took longer, whatever it made of the exception by which it was ended.
             BaseException: What the work raises.
         """
+        from . import stacks  # noqa: F401, PLC0415  most calls have no limit; before the alarm, which is not to import it
+
         signals = threading.current_thread() is threading.main_thread()
         until = perf_counter() + limit.seconds
         watched = self.watched = Watched(limit, threading.get_ident(), until, until + (PATIENCE if signals else 0.0))
@@ -160,7 +160,7 @@ class Alarm:
         watched = self._late_below(now) or self.watched
         if watched is not None and watched.thread == threading.get_ident() and now >= watched.until:
             if watched.stack is None:
-                watched.stack = stacks.of_thread(watched.thread)
+                watched.stack = _stack_of(watched.thread)
             raise TimeUp
 
     def next_below(self) -> Watched | None:
@@ -213,7 +213,7 @@ class Alarm:
         if self._end is not None:
             self._end()
         if watched.stack is None:
-            watched.stack = stacks.of_thread(watched.thread)
+            watched.stack = _stack_of(watched.thread)
         if whose == "task" or self._runs_here(watched):
             raise TimeUp
         self._cancel()
@@ -248,6 +248,12 @@ def _innermost(stack: str) -> str:
     """The last line of a stack that says where."""
     places = [line.strip() for line in stack.splitlines() if line.startswith("  File ")]
     return places[-1].removeprefix("File ") if places else ""
+
+
+def _stack_of(thread: int) -> str:
+    from . import stacks  # noqa: PLC0415  `within` has imported it
+
+    return stacks.of_thread(thread)
 
 
 class _Timer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import types
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import EncodeError, NotRunning
-from ..options import Plan, Setup
+from ..plans import Plan, Setup
 from ..transport import wire
 from .functions import dumps, is_known, names_known_everywhere
 
@@ -105,7 +104,9 @@ def _which(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exc
 
 def _named(plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     """The arguments, each with its parameter's name."""
-    signature = plan.signature
+    import inspect  # noqa: PLC0415  4 ms, which only an error takes
+
+    signature = None if plan.signature is None else plan.signature()
     try:
         if signature is None and plan.function is not None:
             signature = inspect.signature(plan.function)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..core.calls import PLAIN
 from ..ids import CallId, Rank
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from .endings import Endings
 from .items import Batch, Given, Items, Parts

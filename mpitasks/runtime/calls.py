@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from typing_extensions import override
-
+from ..backports import override
 from ..core.calls import Call
 from ..futures import Future
 from ..ids import CallId
-from ..journal.identity import Attempt, Known
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from .messages import Target
+
+if TYPE_CHECKING:
+    from ..journal.identity import Attempt, Known
 
 
 class Rare:

@@ -20,9 +20,8 @@ from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED
 from typing import Any, Protocol, cast
 
-from typing_extensions import override
-
 from .. import registry
+from ..backports import override
 from ..core.calls import ENDED, PLAIN, Call
 from ..core.nesting import ends_after
 from ..core.scheduler import Scheduler
@@ -30,7 +29,7 @@ from ..errors import Deadlock, MpiTasksError
 from ..farm import Farm
 from ..futures import Future
 from ..ids import CallId, Rank
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from ..transport.failures import encode_failure
 from .messages import (

@@ -12,13 +12,11 @@ has, on a host that only seems to be the same. Where there is no /proc, `attach`
 from __future__ import annotations
 
 import os
-import secrets
 import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from typing_extensions import Buffer
-
+from ..backports import Buffer
 from ..isolation import memory
 from ..transport import wire
 
@@ -50,7 +48,7 @@ def copy_of(payload: wire.Payload) -> Copy:
     data, buffers = (pickled, ()) if isinstance(pickled, bytes) else pickled
     if wire.size_of(payload) < wire.INLINE:
         return Copy((bytes(data), [bytes(buffer) for buffer in buffers]) if buffers else bytes(data))
-    secret = secrets.token_bytes(16)
+    secret = os.urandom(16)
     parts: list[Buffer] = [secret, data, *buffers]
     try:
         descriptor = memory.put(parts)

@@ -6,12 +6,10 @@ by what the level below has used: a recursion that never ends still ends by Recu
 
 from __future__ import annotations
 
-import resource
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 OURS = 24
@@ -90,6 +88,8 @@ class CStack:
 
 def _stack_size() -> int | None:
     """Bytes of C stack that this thread may use; None: any."""
+    import resource  # noqa: PLC0415  only who stacks many calls needs it
+
     limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
     size = limit if threading.current_thread() is threading.main_thread() else threading.stack_size() or limit
     return None if size == resource.RLIM_INFINITY else size
@@ -98,6 +98,8 @@ def _stack_size() -> int | None:
 def _used(levels: int) -> int:
     """Bytes of it that were ever used: of the main thread as the system tells, of others as far as is known."""
     if threading.current_thread() is threading.main_thread():
+        from pathlib import Path  # noqa: PLC0415  as above
+
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmStk:"):
                 return int(line.split()[1]) << 10

@@ -19,7 +19,6 @@ from ..core.calls import Call
 from ..core.scheduler import Scheduler
 from ..errors import JournalError, TaskCrashed, farm_ended
 from ..futures import Future, end_returned
-from ..journal.book import Entry
 from ..retries import CUT_SHORT, Failure, name_of
 from ..transport import wire
 from ..transport.failures import gist_of, with_earlier
@@ -85,6 +84,8 @@ class Endings:
         book = self._recall.book
         if book is None:
             return
+        from ..journal.book import Entry  # noqa: PLC0415  see `Recall.open`
+
         kept = {
             call: Entry(call.rare.known, payload, seconds, call.future.rank, call.attempt)
             for call, (_, failure, seconds, payload) in zip(calls, outcomes, strict=True)

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ids import MASTER, Rank
 from ..transport import wire
 from ..transport.wire import Reference
-from . import copies
-from .copies import Copy, Where
 from .messages import ATTACH, FREE, GONE, HAS, LACKS, PASS_ON, SHIP
+
+if TYPE_CHECKING:
+    from .copies import Copy
 
 PASSING_ON_WITHIN = 1.0
 """Seconds that calls which need broadcasts wait for those that are passed on: they may keep MPI from going on with that."""
@@ -110,7 +111,7 @@ class SlaveHolding(Holding):
         if kind == SHIP:
             self._shipped(what, *more)
         elif kind == ATTACH:
-            self._attach(what, Where(*more[0]))
+            self._attach(what, more[0])
         elif kind == PASS_ON:
             self._pass_on(what, *more)
         elif kind == FREE:
@@ -126,13 +127,17 @@ class SlaveHolding(Holding):
 
     def _shipped(self, number: int, payload: wire.Payload, is_shared: bool) -> None:  # noqa: FBT001  of a message
         """It is here; a second time, where the first was late."""
+        from . import copies  # noqa: PLC0415  for those that get broadcasts
+
         if number not in self._held:
             self.put(number, copies.copy_of(payload) if is_shared else copies.received(payload))
         self._tell(number)
 
-    def _attach(self, number: int, where: Where) -> None:
+    def _attach(self, number: int, where: tuple[Any, ...]) -> None:
+        from . import copies  # noqa: PLC0415  as above
+
         try:
-            copy = copies.attach(where)
+            copy = copies.attach(copies.Where(*where))
         except OSError:
             self._send(MASTER, (LACKS, number))
             return

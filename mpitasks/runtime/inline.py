@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import Deadlock
 from ..futures import Future
 from ..ids import Rank
-from ..options import Plan
+from ..plans import Plan
 from ..transport.local import local_world
 from .backoff import Backoff
 from .master import Master
@@ -49,6 +49,8 @@ class _InlineSlave(Slave):
 
 class InlineMaster(Master):
     """A master whose only slave runs in the thread that submits; the scheduler and the wire format are the real ones."""
+
+    is_inline = True
 
     def __init__(self) -> None:
         ours, its = local_world(2)

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NamedTuple, Protocol, cast
 
-from typing_extensions import override
-
+from ..backports import override
 from ..core.calls import ENDED, PLAIN, WAITING, Call
 from ..core.many import Many
 from ..core.scheduler import Scheduler
@@ -29,7 +28,7 @@ from ..farm import Farm
 from ..futures import Future, Watcher
 from ..ids import CallId, Rank
 from ..many import Wait
-from ..options import Plan
+from ..plans import Plan
 from ..retries import Failure
 from ..transport import wire
 from .calls import FarmCall, ours

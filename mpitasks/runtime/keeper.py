@@ -10,7 +10,6 @@ Everything here runs in the slave's main thread, where the calls run; `held` alo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from math import inf
@@ -24,7 +23,6 @@ from ..ids import Rank
 from ..transport import wire
 from .messages import Named
 
-_logger = logging.getLogger("mpitasks")
 _END = object()
 
 
@@ -192,7 +190,11 @@ def _end(one: Provided, holding: _Holding) -> None:
     mpitasks_calls = "task"  # noqa: F841  as above
     try:
         if next(holding.generator, _END) is not _END:
-            _logger.error("the provider of resource %r yielded a second time instead of ending", one)
+            import logging  # noqa: PLC0415  4 ms, for what seldom happens
+
+            logging.getLogger("mpitasks").error("the provider of resource %r yielded a second time instead of ending", one)
             holding.generator.close()
     except BaseException:
-        _logger.exception("releasing resource %r failed", one)
+        import logging  # noqa: PLC0415  as above
+
+        logging.getLogger("mpitasks").exception("releasing resource %r failed", one)

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from inspect import iscoroutine
 from time import perf_counter
-from typing import Any, Protocol, TypeVar, cast
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..context import Context, LateContext, enter, leave
-from ..futures import Future
 from ..ids import CallId
 from ..retries import Failure
 from ..transport import wire
 from .messages import EACH_PICKLED, MANY, ONE_ARGUMENT, SentMany, Target
 from .runner import Ran, Runner
+
+if TYPE_CHECKING:
+    from ..futures import Future
 
 T = TypeVar("T")
 
@@ -181,7 +183,7 @@ class Loop:
 
     def _keep(self, run: _Run, value: Any) -> None:  # noqa: ANN401  whatever the function returns
         """One has ended like this; what it gave back may change as soon as the next one begins."""
-        if iscoroutine(value):
+        if isinstance(value, CoroutineType):
             value = self._runner.awaited(value)
         kind = type(value)
         if kind in PLAIN_VALUES or (kind in TEXTS and len(value) < LONGEST_TEXT):
@@ -209,7 +211,7 @@ class Loop:
         if place in run.failures:
             return call_id, run.failures[place][0], seconds, run.failures[place][1]
         if run.alone is not None:
-            return call_id, None, seconds, run.alone if isinstance(run.alone, Future) else wire.sendable(run.alone)
+            return call_id, None, seconds, wire.sendable(run.alone) if isinstance(run.alone, wire.ENCODED) else run.alone
         encoded = run.encoded.get(place)
         return call_id, None, seconds, wire.encode(run.values[place]) if encoded is None else encoded
 

@@ -11,7 +11,7 @@ from ..ids import CallId
 from ..transport.base import Death
 from ..transport.failures import encode_failure
 from ..transport.wire import Payload
-from .stacks import Place
+from .places import Place
 
 
 class Losses:

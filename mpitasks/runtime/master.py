@@ -20,9 +20,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import why
 from ..core.calls import ENDED, Call
@@ -30,8 +29,7 @@ from ..core.scheduler import Rules, Scheduler
 from ..errors import FarmBroken
 from ..futures import Future
 from ..ids import CallId, Rank
-from ..observe.counts import Statistics, take
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from ..transport.base import Transport
 from ..transport.failures import encode_failure
@@ -51,12 +49,17 @@ from .losses import Losses
 from .messages import CANCELLED, DRAIN, RETURNED, STACKS, STOP
 from .news import News
 from .overdue import Overdue
+from .places import Place
 from .post import Post
 from .pump import Pumps
 from .recall import Recall
 from .shipping import Shipping
-from .stacks import Place
 from .submissions import Submissions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..observe.counts import Statistics
 
 KEPT_APART = 0.02
 """Seconds from which on calls are worth to be in the journal before the slave has the next one."""
@@ -72,6 +75,9 @@ SETTLE_WITHIN = 30.0
 
 class Master:
     """The running farm, on rank 0."""
+
+    is_inline = False
+    """Whether main runs the calls."""
 
     _unlooked, _decide_at = 0, 0.0
 
@@ -252,6 +258,8 @@ class Master:
 
     def statistics(self) -> Statistics:
         """What was done so far, and why."""
+        from ..observe.counts import take  # noqa: PLC0415  with dataclasses it takes 6 ms, and most programs never ask
+
         with self._lock:
             return take(self._scheduler)
 
@@ -285,6 +293,17 @@ class Master:
         """Whether no callback of a call's call is left, on the slaves that can answer."""
         with self._lock:
             return self._children.have_settled(set(self._post.present).difference(self._overdue.left))
+
+    def last_statistics(self) -> Callable[[], Statistics]:
+        """What gives the same for whoever asks after the run, when nothing changes any more."""
+        scheduler = self._scheduler
+
+        def last() -> Statistics:
+            from ..observe.counts import take  # noqa: PLC0415  as above
+
+            return take(scheduler)
+
+        return last
 
     def keep_journal(self, path: Path) -> int:
         """Write down what calls return, and don't run again what is there.

@@ -27,9 +27,8 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from typing_extensions import override
-
 from .. import loops
+from ..backports import override
 from ..broadcasts import handed_on
 from ..context import Context, Parent, current, inside_a_call
 from ..core.calls import PLAIN, Provided

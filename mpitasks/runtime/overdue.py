@@ -21,9 +21,9 @@ from ..errors import RemoteTraceback, TaskTimeout
 from ..ids import Rank
 from ..transport.failures import decode_failure, encode_failure
 from ..transport.wire import Payload
-from . import stacks
 from .alarm import PATIENCE, TIMED_OUT, Limit, ended_with_its_waiter, timed_out
 from .messages import Outcome
+from .places import Place
 
 SILENCE = PATIENCE + 1.0
 """Seconds beyond the limit, after which a slave that says nothing counts as one that can't."""
@@ -50,7 +50,7 @@ class _Begun(NamedTuple):
 class Overdue:
     """Knows what runs under a limit, and which slaves are left in calls that were given up."""
 
-    def __init__(self, places: Sequence[stacks.Place]) -> None:
+    def __init__(self, places: Sequence[Place]) -> None:
         self._due = inf
         self.left: dict[Rank, str] = {}
         """The slaves that are still in a call that was given up, and of which task."""
@@ -101,6 +101,8 @@ class Overdue:
 
     def _find(self, begun: _Begun) -> None:
         place = self._places[begun.rank] if begun.rank < len(self._places) else None
+        from . import stacks  # noqa: PLC0415  3 ms, for what seldom happens
+
         stack = "its stack can't be read: it is no process of its own" if place is None else stacks.dump(place)
         self._found.append((begun, stack))
 

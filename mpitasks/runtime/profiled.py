@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from typing_extensions import override
-
+from ..backports import override
 from ..profiles import RankProfile
 from ..transport.base import Transport
 from .messages import SentCall, SentMany
@@ -40,6 +39,6 @@ class ProfiledSlave(Slave):
     # Around `_run`, not around the task: what a task raises is caught within, so no frame of cProfile is in its traceback.
     @override
     def _run(self, call: SentCall | SentMany) -> Ran | None:
-        if self._nested.waits:  # it runs within another that is measured
+        if self._waits:  # it runs within another that is measured
             return super()._run(call)
         return self._profile.call(super()._run, call)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures._base import FINISHED
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.calls import Call
 from ..core.scheduler import Scheduler
-from ..journal.book import Book, Journal
-from ..journal.identity import Attempt, Known, of_child
 from ..transport import wire
 from .calls import FarmCall, ours
 from .sharing import Sharing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..journal.book import Book, Journal
+    from ..journal.identity import Known
 
 
 class Recall:
@@ -25,12 +28,17 @@ class Recall:
     def __init__(self, scheduler: Scheduler) -> None:
         self.book: Book | None = None
         """None: nothing is to be kept yet."""
+        self._journal: Journal | None = None
+        """The same, if it is kept in a file."""
         self._scheduler = scheduler
         self._sharing: Sharing[FarmCall] = Sharing()
 
     def open(self) -> Book:
         """The book, made if this is the first call whose outcome is to be kept."""
-        self.book = self.book or Book()
+        if self.book is None:
+            from ..journal.book import Book  # noqa: PLC0415  5 ms, for those whose outcomes are kept
+
+            self.book = Book()
         return self.book
 
     def keep_journal(self, path: Path) -> Journal:
@@ -39,13 +47,15 @@ class Recall:
         Raises:
             JournalError: The file can't be used.
         """
-        journal = self.book = Journal(path)
-        return journal
+        from ..journal.book import Journal  # noqa: PLC0415  as above
+
+        self.book = self._journal = Journal(path)
+        return self._journal
 
     @property
     def kept(self) -> int | None:
         """How many outcomes the journal holds; None: there is none."""
-        return self.book.count if isinstance(self.book, Journal) else None
+        return None if self._journal is None else self._journal.count
 
     # ---------------------------------------------------------------- outcomes of earlier calls
 
@@ -55,6 +65,8 @@ class Recall:
 
     def knows_child(self, call: FarmCall, identity: tuple[bytes, int, bool, str], parent: Call | None) -> bool:
         """As `knows`, of a call that another one submits, by what its slave says of it."""
+        from ..journal.identity import Attempt, of_child  # noqa: PLC0415  as above
+
         same, place, relative, shown = identity
         book, known = self.open(), None
         if parent is not None:

@@ -10,36 +10,37 @@ Every exception is an outcome. All of it happens in one thread, the main one of 
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from time import perf_counter
 from types import CoroutineType, FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from .. import loops, registry
 from ..context import Context, Known, current, enter, leave
 from ..core.calls import Provided
-from ..errors import EncodeError, InitializerFailed, RemoteTraceback
-from ..futures import Future
+from ..errors import EncodeError, RemoteTraceback
 from ..ids import CallId, Rank
 from ..retries import ASKED, Failure, RetryAsked, names_of
 from ..transport import wire
 from ..transport.failures import encode_failure
-from . import stacks
 from .alarm import ENDED_FOR_ANOTHER, TIMED_OUT, Alarm, Limit, Watched, ended_with_its_waiter, timed_out
 from .keeper import Keeper
 from .messages import Named, Outcome, SentCall, Target
-from .nested import NestedFarm
 
 if TYPE_CHECKING:
     import asyncio
+
+    from ..futures import Future
+    from .nested import NestedFarm
 
 T = TypeVar("T")
 
 _HERE = __name__.rpartition(".")[0] + "."
 
 
-Ran = tuple[CallId, Failure | None, float | None, wire.Payload | Future[Any]]
+Ran = tuple[CallId, Failure | None, float | None, "wire.Payload | Future[Any]"]
 """An outcome; or in place of a value, the future of a call of its own, by whose outcome it is to end."""
 
 
@@ -53,7 +54,7 @@ class Runner:
         tell_acquired: Told at once when what is held has changed, with what was acquired: others may wait for that.
         tell_limit: Told just before something with a limit begins: nobody here may be able to tell later. None: what comes
             next has none.
-        farm: What runs the calls that these calls submit; None: they can submit none.
+        new_farm: Makes what runs the calls that these calls submit; None: they can submit none.
         known: The values here that references stand for.
     """
 
@@ -65,7 +66,7 @@ class Runner:
         is_stopped: Callable[[CallId], bool],
         tell_acquired: Callable[[list[tuple[Named, float]]], None],
         tell_limit: Callable[[Limit | None], object] = bool,
-        farm: NestedFarm | None = None,
+        new_farm: Callable[[], NestedFarm] | None = None,
         known: Known | None = None,
     ) -> None:
         self.alarm = Alarm()
@@ -75,23 +76,36 @@ class Runner:
         self._is_stopped = is_stopped
         self._tell_acquired = tell_acquired
         self._tell_limit = tell_limit
-        self.farm = farm
+        self.made: NestedFarm | None = None
+        """What runs the calls that these calls submit, once one has submitted some."""
+        self._new_farm = new_farm
+        self._farm = None if new_farm is None else self.farm
+        self._making = threading.Lock()
         self._known = known
-        self._functions: dict[int, Callable[..., Any]] = {}
+        self.functions: dict[int, Callable[..., Any]] = {}
+        """Those that calls name by number."""
         self._set_up: dict[int, BaseException | None] = {}
         self._loops: list[asyncio.Runner] = []
         """For async tasks: one, unless some run on top of others that wait."""
 
+    def farm(self) -> NestedFarm:
+        """What runs the calls that these calls submit, made when the first does: most never do, and it takes 5 ms to import."""
+        with self._making:  # a task may have threads
+            if self.made is None:
+                assert self._new_farm is not None  # noqa: S101  nobody asks else
+                self.made = self._new_farm()
+        return self.made
+
     def know(self, functions: dict[int, Callable[..., Any]], dropped: Iterable[int]) -> None:
         """Take in functions that calls will name by number, and forget others."""
-        self._functions.update(functions)
+        self.functions.update(functions)
         for number in dropped:
-            self._functions.pop(number, None)
+            self.functions.pop(number, None)
 
     def function(self, target: Target) -> tuple[Callable[..., Any], bool]:
         """The function of that task or of that number, and whether it takes a context first."""
         if isinstance(target, int):
-            return self._functions[target], False
+            return self.functions[target], False
         task = registry.get(str(target))
         return task.fn, task.bind
 
@@ -126,12 +140,14 @@ class Runner:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
         if not (type(payload) is tuple and len(payload) == 1):
-            payload = payload if isinstance(payload, Future) else wire.sendable(payload)
+            payload = wire.sendable(payload) if isinstance(payload, wire.ENCODED) else payload
         return call_id, failure, seconds, payload
 
     def given_up(self, watched: Watched) -> tuple[int, Outcome]:
         """How a call ends that goes on, and can't be interrupted: its attempt, and the outcome. For any thread."""
         call_id, name, attempt, *_ = limit = watched.limit
+        from . import stacks  # noqa: PLC0415  3 ms, for what seldom happens
+
         stack = stacks.of_thread(watched.thread) or watched.stack or ""
         error = timed_out(limit, f"can't be interrupted; slave {self._rank} is left in it", stack)
         error.__cause__ = RemoteTraceback(stack)
@@ -139,7 +155,7 @@ class Runner:
 
     def context(self, name: str, attempt: int, call_id: CallId) -> Context:
         """What that call may know of itself."""
-        return Context(name, self._rank, attempt, self._is_stopped, call_id, self.farm, self._known)
+        return Context(name, self._rank, attempt, self._is_stopped, call_id, self._farm, self._known)
 
     def note(self, name: str, call_id: CallId, attempt: int) -> str:
         """Which call, and where: for its failure."""
@@ -200,8 +216,9 @@ class Runner:
         Raises:
             EncodeError: It can't be pickled.
         """
-        if isinstance(value, Future) and value._farm is self.farm:
-            return value
+        if self.made is not None and _is_of(self.made, value):
+            own: Future[Any] = value
+            return own
         try:
             return wire.encode(value)
         except Exception as error:
@@ -227,7 +244,7 @@ class Runner:
             function, args, kwargs = decoded
             return function(*args, **kwargs)
         args, kwargs = decoded
-        return self._functions[target](*args, **kwargs)
+        return self.functions[target](*args, **kwargs)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """Run an async task to its end, on the event loop of this slave; on one of its own, while that runs another."""
@@ -236,12 +253,12 @@ class Runner:
 
         loop = self._loops.pop() if self._loops else asyncio.Runner()
         try:
-            if self.farm is not None:
-                self.farm.entered(loop.get_loop())
+            if self._farm is not None:
+                self._farm().entered(loop.get_loop())
             return loop.run(coroutine, context=contextvars.copy_context())
         finally:
-            if self.farm is not None:
-                self.farm.left(loop.get_loop())
+            if self._farm is not None:
+                self._farm().left(loop.get_loop())
             self._loops.append(loop)
 
     def failure_of(self, error: BaseException, note: str) -> tuple[Failure, wire.Payload]:
@@ -268,14 +285,23 @@ class Runner:
         """
         if number not in self._set_up:
             try:
-                self._functions[number]()
+                self.functions[number]()
                 self._set_up[number] = None
             except BaseException as error:  # noqa: BLE001  an initializer is user code
                 self._set_up[number] = error
         failure = self._set_up[number]
         if failure is not None:
+            from ..broken import InitializerFailed  # noqa: PLC0415  see there
+
             msg = f"the initializer of this executor raised {type(failure).__qualname__}: {failure}"
             raise InitializerFailed(msg) from failure
+
+
+def _is_of(farm: NestedFarm, value: object) -> TypeGuard[Future[Any]]:
+    """Whether this is the future of a call that a call here has submitted."""
+    from ..futures import Future  # noqa: PLC0415  it is there, since calls have submitted some
+
+    return isinstance(value, Future) and value._farm is farm
 
 
 def _stand_in_for(loop: asyncio.AbstractEventLoop | None) -> None:

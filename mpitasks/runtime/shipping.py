@@ -31,7 +31,7 @@ from ..transport import wire
 from ..transport.wire import Reference
 from .copies import Copy, Where, copy_of
 from .messages import ATTACH, FREE, GONE, HAS, PASS_ON, SHIP
-from .stacks import Place
+from .places import Place
 
 STAR = 8
 """Receivers up to which the master ships to each by itself."""

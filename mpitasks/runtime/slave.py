@@ -17,17 +17,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import output
-from ..futures import Future
 from ..ids import MASTER, CallId, Rank
-from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
-from . import stacks
 from .alarm import ENDED_FOR_ANOTHER, SOON, TIMED_OUT, Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
@@ -56,9 +54,11 @@ from .messages import (
     SentCall,
     SentMany,
 )
-from .nested import NestedFarm
-from .overdue import ended_elsewhere
 from .runner import Ran, Runner
+
+if TYPE_CHECKING:
+    from ..isolation.handle import Isolation
+    from .nested import NestedFarm
 
 TICK = 0.05
 """Seconds between two looks of the listener: 20 a second cost 0.1 % of a core."""
@@ -82,6 +82,9 @@ class Slave:
     """Seconds that the call which runs has waited by running others."""
     _both: tuple[Sequence[Named], Sequence[Named], Sequence[Named]] = (), (), ()
     """What is held in the child and here, and together."""
+
+    _isolation: Isolation | None = None
+    """What runs calls in a child, once there was one."""
 
     is_to_stay = False
     """The master has said that a rank is left in a call: this process ends with the job, and must not end MPI before."""
@@ -115,9 +118,9 @@ class Slave:
         self._stopped: set[CallId] = set()
         self._heard: CallId | None = None
         """The call that knows that it should stop."""
-        self._nested = self._new_farm(transport.size - 1)
         self._holding = SlaveHolding(self._send, transport.is_sending_to, transport.drop)
-        self._runner, self._isolation = self._new_runners(host)
+        self._host = host
+        self._runner = self._new_runner()
         self._keeper = self._runner.keeper
         self._loop = Loop(self, self._runner)
         self._acquired: list[tuple[Named, float]] = []
@@ -130,29 +133,37 @@ class Slave:
         """In which calls run."""
 
     def _new_farm(self, slaves: int) -> NestedFarm:
+        from .nested import NestedFarm  # noqa: PLC0415  see `Runner.farm`
+
         return NestedFarm(self, slaves)
 
-    def _new_runners(self, host: str) -> tuple[Runner, Isolation]:
-        """What runs calls here, and what in a child."""
-        here = Runner(
+    def _new_runner(self) -> Runner:
+        """What runs calls here."""
+        return Runner(
             self.rank,
-            host=host,
+            host=self._host,
             is_stopped=self.is_stopped,
             tell_acquired=self._tell_acquired,
             tell_limit=self._tell_limit,
-            farm=self._nested,
+            new_farm=partial(self._new_farm, self._transport.size - 1),
             known=self._holding,
         )
-        aside = Isolation(
+
+    def _new_isolation(self) -> Isolation:
+        """What runs calls in a child."""
+        from ..isolation.handle import Isolation  # noqa: PLC0415  3 ms, for those that have such calls
+
+        made = Isolation(
             self.rank,
-            host=host,
+            host=self._host,
             is_stopped=self._is_unwanted,
             tell_heard=self._tell_heard,
             tell_acquired=self._tell_acquired,
             records=self.records,
             holding=self._holding,
         )
-        return here, aside
+        made.know(self._runner.functions, ())
+        return made
 
     # ---------------------------------------------------------------- the loop
 
@@ -178,8 +189,10 @@ class Slave:
             return True
         if perf_counter() >= self._keeper.due:
             self._keeper.release_idle()
-        self._isolation.look()
-        self._nested.settle()
+        if self._isolation is not None:
+            self._isolation.look()
+        if self._runner.made is not None:
+            self._runner.made.settle()
         if self._outbox or self.records or self._held is not self._holds:
             self._report()
         if self._stopped:
@@ -198,12 +211,14 @@ class Slave:
     def close(self) -> None:
         """Release what is held, end what async tasks ran on, send what is unsent, and say goodbye."""
         self._runner.close()
-        self._isolation.close()
-        self._nested.close()
+        if self._isolation is not None:
+            self._isolation.close()
+        if self._runner.made is not None:
+            self._runner.made.close()
         self.finish_sending()
         self._finish_passing_on()
         with self.wire:
-            self._transport.send(MASTER, wire.pack((BYE, self._nested.unretrieved)))
+            self._transport.send(MASTER, wire.pack((BYE, self._unretrieved())))
         until = perf_counter() + LONGEST_BYE if self.after_deaths else 0.0
         while perf_counter() < until and self._is_sending():  # else MPI_Finalize sees to that
             self.backoff.pause()
@@ -223,7 +238,7 @@ class Slave:
         kind = message[0]
         if kind == WINDOW:
             self._know(message[1], message[2])
-            if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
+            if self._waits:  # it was on its way when a call began to wait; the main thread is not to see it
                 self._send_report([], [call[0] for call in message[3]])
             else:
                 self._inbox.extend(message[3])
@@ -242,8 +257,8 @@ class Slave:
         elif kind in OF_BROADCASTS:
             self._holding.take_in(*message)
         elif kind != STACKS:
-            self._nested.take_in(message)
-        elif not self._isolation.ask_stack(self._tell_stacks):
+            self._runner.farm().take_in(message)
+        elif self._isolation is None or not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
 
     def _take_above(
@@ -251,7 +266,7 @@ class Slave:
     ) -> None:
         """Calls came to be run while a call waits; they go back if it goes on by now."""
         self._know(functions, dropped)
-        if self._nested.waits and self._nested.waits[-1] == wait:
+        if self._waits and self._waits[-1] == wait:
             self._inbox.extend(calls)
         else:
             self._send_report([], [call[0] for call in calls])
@@ -260,7 +275,13 @@ class Slave:
         """Take in functions that calls will name by number, and forget others."""
         if functions or dropped:
             self._runner.know(functions, dropped)
-            self._isolation.know(functions, dropped)
+            if self._isolation is not None:
+                self._isolation.know(functions, dropped)
+
+    @property
+    def _waits(self) -> Sequence[int]:
+        """The numbers of the waits of calls here, the lowest first."""
+        return () if self._runner.made is None else self._runner.made.waits
 
     def _tell_stacks(self, text: str) -> None:
         with self.wire:
@@ -268,6 +289,8 @@ class Slave:
 
     def _stacks(self) -> str:
         """Where this slave is; one that is a thread of a process tells of itself alone."""
+        from . import stacks  # noqa: PLC0415  3 ms, for what seldom happens
+
         if self._thread is threading.main_thread():
             return stacks.of_this_process()
         return stacks.of_thread(self._thread.ident or 0)
@@ -391,7 +414,8 @@ class Slave:
                     self._report()
                 self._watch()
             seen = self._begun
-            self._nested.announce_aside()
+            if self._runner.made is not None:
+                self._runner.made.announce_aside()
 
     def _let_others_go_on(self) -> None:
         """One of many takes long, or all do: nothing is to wait for that."""
@@ -427,10 +451,14 @@ class Slave:
             self._transport.send(MASTER, wire.pack(told))
         self._stopped.add(watched.limit.call_id)  # not before: a call that asks would end at once, and its outcome come first
 
+    def _unretrieved(self) -> int:
+        """Failures of calls' calls that nobody has asked for."""
+        return 0 if self._runner.made is None else self._runner.made.unretrieved
+
     def _leave_in_call(self) -> None:
         """Say goodbye and end this process: runs in the main thread, in the midst of a call. What is held is not released."""
         self.wire.acquire()  # for ever: the listener is to touch nothing any more
-        self._transport.send(MASTER, wire.pack((BYE, self._nested.unretrieved)))
+        self._transport.send(MASTER, wire.pack((BYE, self._unretrieved())))
         if self._leave is not None:
             self._leave()
 
@@ -461,8 +489,8 @@ class Slave:
             self._go_on()
             return
         _, _, seconds, payload = outcome
-        if isinstance(payload, Future):
-            self.tell(self._nested.joins(outcome))
+        if not isinstance(payload, wire.ENCODED):
+            self.tell(self._runner.farm().joins(outcome))
             output.flush()
             return
         self._outbox.append(outcome)
@@ -492,8 +520,8 @@ class Slave:
         outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
         if outcome is None:
             return None
-        if self._nested.parents:
-            self._nested.parent_ended(outcome[0], returned=outcome[1] is None and outcome[0] not in self._stopped)
+        if self._runner.made is not None and self._runner.made.parents:
+            self._runner.made.parent_ended(outcome[0], returned=outcome[1] is None and outcome[0] not in self._stopped)
         if self._stopped:
             self._stopped.discard(outcome[0])
         return self._own_seconds(outcome) if self._above else outcome
@@ -518,11 +546,14 @@ class Slave:
                 call, cut = (*call[:8], (left, terms[1])), below.limit
         alarm.is_elsewhere = True
         try:
+            self._isolation = self._isolation or self._new_isolation()
             outcome = self._isolation.run(call)
         finally:
             alarm.is_elsewhere = False
         if cut is None or outcome[1] != TIMED_OUT:
             return outcome
+        from .overdue import ended_elsewhere  # noqa: PLC0415  for what seldom happens
+
         return (call[0], ENDED_FOR_ANOTHER, outcome[2], ended_elsewhere(cut, outcome[3]))
 
     def _own_seconds(self, outcome: Ran) -> Ran:
@@ -534,7 +565,10 @@ class Slave:
     @property
     def _holds(self) -> Sequence[Named]:
         """What this slave holds: here or in its child; in both only while a call waits here that holds something."""
-        inside, here = self._isolation.held, self._keeper.held
+        here = self._keeper.held
+        if self._isolation is None:
+            return here
+        inside = self._isolation.held
         if not (inside and here):
             return inside or here
         if self._both[0] is not inside or self._both[1] is not here:
@@ -544,7 +578,8 @@ class Slave:
     def _let_go(self, *, here: bool) -> None:
         """Release what is held here, or in the child, since the other is to acquire: they would hold too much together."""
         if not here:
-            self._isolation.release_all()
+            if self._isolation is not None:
+                self._isolation.release_all()
         elif self._keeper.held:
             self._keeper.release_unused()
 

@@ -12,34 +12,26 @@ the manual page signal(7) says; Python's own go on.
 
 from __future__ import annotations
 
-import faulthandler
 import linecache
 import os
 import re
-import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from socket import gethostname
 from types import FrameType
-from typing import IO, NamedTuple
 
+from ..surroundings import host
 from .coroutines import waiting_in
+from .places import SIGNAL, SLAVE, Place, catches, stat_of, when_began
 
-SIGNAL = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else None
-"""A real-time signal: neither launchers, nor Python, nor MPI libraries give it a meaning."""
 ANSWER_WITHIN = 1.0
 """Seconds until a process has written its dump; it needs about a millisecond, once it gets the processor."""
 CALLERS = ("_call", "_call_main", "_await")
 """Functions of ours that call main or a task: what they call is the user's code. Of a dump, only names are known."""
-SLAVE = "mpitasks-slave-"
-"""How the name of a thread begins that is a slave."""
 QUIET = 0.02
 """Seconds without another line, after which a dump is complete."""
 LONGEST_QUIET = 0.3
@@ -52,17 +44,6 @@ _STDLIB = os.fspath(Path(threading.__file__).parent) + os.sep
 _ASYNCIO = f"{_STDLIB}asyncio{os.sep}"
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) (?P<ident>0x[0-9a-f]+)(?: \[(?P<name>.*)\])? \(most recent call first\)")
-
-
-class Place(NamedTuple):
-    """A process, and where it writes its stacks on `SIGNAL`."""
-
-    host: str
-    pid: int
-    began: str
-    """When, in the system's words: no other process is to be taken for it, and get the signal."""
-    file: int
-    """A descriptor of its own; -1: it writes none."""
 
 
 # ---------------------------------------------------------------- by the interpreter
@@ -146,33 +127,6 @@ def _is_stdlib(file: str) -> bool:
 
 # ---------------------------------------------------------------- by a signal
 
-_answering: dict[int, tuple[Place, IO[bytes] | None]] = {}
-"""By process number, since forks inherit it. The file is never closed: the signal's handler writes to its descriptor."""
-
-
-def answer() -> Place:
-    """From now on, this process writes its stacks when it gets `SIGNAL`.
-
-    The file has no name: nothing is left when the process is gone, and only processes of the same user can open it, by /proc.
-    """
-    pid = os.getpid()
-    if pid not in _answering:
-        began, file = _began(pid), None
-        if SIGNAL is not None and began:
-            with suppress(OSError):  # no folder for temporary files can be written to
-                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see `_answering`
-                _append_only(file.fileno())
-                faulthandler.register(SIGNAL, file=file, all_threads=True)
-        _answering[pid] = Place(gethostname(), pid, began, -1 if file is None else file.fileno()), file
-    return _answering[pid][0]
-
-
-def _append_only(descriptor: int) -> None:
-    """Whoever reads it cuts it to nothing first: write at its end, wherever that is by then."""
-    import fcntl  # noqa: PLC0415  not on every system; where it is missing, so is /proc
-
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
-
 
 def dump(place: Place, *, within: float = ANSWER_WITHIN) -> str:
     """The stacks of another process of this host, or of this one, without the help of its interpreter.
@@ -194,9 +148,9 @@ def dump(place: Place, *, within: float = ANSWER_WITHIN) -> str:
 
 def _why_not(place: Place) -> str:
     """Why it makes no sense to ask a process, or would end it; empty if nothing speaks against it."""
-    if place.host != gethostname():
-        return f"process {place.pid} is on {place.host}: its stack can't be read from {gethostname()}"
-    if not place.began or _began(place.pid) != place.began:
+    if place.host != host():
+        return f"process {place.pid} is on {place.host}: its stack can't be read from {host()}"
+    if not place.began or when_began(place.pid) != place.began:
         return f"process {place.pid} has ended, or can't be seen from here"
     if place.file < 0 or not catches(place.pid, SIGNAL):  # it would die of it
         return f"process {place.pid} can't write its stack"
@@ -251,36 +205,6 @@ def readable(text: str) -> str:
     return "\n".join(f"thread {name!r}:\n{lines}" for name, lines in parts if lines)
 
 
-def _began(pid: int) -> str:
-    """When a process began, and in which namespace of process numbers; empty: there is no such process to be seen."""
-    fields = _stat(pid)
-    if not fields or fields[0] in "ZX":
-        return ""
-    try:
-        return f"{fields[19]} {Path(f'/proc/{pid}/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
 def _state(pid: int) -> str:
     """As ps shows it: R, S, D, T, ...; empty: it is gone."""
-    return "".join(_stat(pid)[:1]) or " "
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields that /proc tells of a process, from its state on; none: it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
-
-
-def catches(pid: int, number: int | None) -> bool:
-    """Whether a process handles that signal, in Python or in C."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", text, re.MULTILINE)
-    return number is not None and caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+    return "".join(stat_of(pid)[:1]) or " "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import replace
 from itertools import count, islice
 from threading import RLock
 from typing import Any, NoReturn, Protocol, cast
@@ -15,7 +14,7 @@ from ..errors import FarmBroken, NotRunning
 from ..farm import Farm
 from ..futures import Future
 from ..ids import CallId
-from ..options import Plan
+from ..plans import Plan, replace
 from ..transport import wire
 from .arguments import Encoder
 from .calls import FarmCall

@@ -24,8 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core.why import Doing, Explanation, lasting
-from . import stacks
-from .situation import describe, on_demand, what_waits
+from .places import catches
 from .stall import STALL
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ class Watchdog:
             if ended.is_set():
                 return
             if rung:
+                from .situation import on_demand  # noqa: PLC0415  5 ms, and most runs are well
+
                 self._swallow(bell)
                 self._say(on_demand(self._master) + "\n")
             else:
@@ -100,7 +101,9 @@ class Watchdog:
     @staticmethod
     def _swallow(bell: int) -> None:
         """What the handler of the signal writes comes in several pieces: wait for the last of them."""
-        while select.select([bell], [], [], stacks.QUIET)[0]:
+        from .stacks import QUIET  # noqa: PLC0415  as above
+
+        while select.select([bell], [], [], QUIET)[0]:
             os.read(bell, 1 << 16)
 
     # ---------------------------------------------------------------- what to say
@@ -127,6 +130,8 @@ class Watchdog:
         return doing.seconds >= max(self._stall, LATE * (doing.usual or 0.0))
 
     def _tell(self, explanation: Explanation, silence: float) -> None:
+        from .situation import describe, what_waits  # noqa: PLC0415  as above
+
         if self._due == self._stall:
             how = f"run(stall=...) or {STALL} sets this time, if calls are meant to take so long"
             said = f"mpitasks: nothing has ended for {lasting(silence)}, and calls wait ({how})\n{describe(self._master)}"
@@ -152,7 +157,7 @@ def _ringing(bell: int) -> Iterator[None]:
 
     Not by a handler of Python's, which runs only once main's thread is back from C code.
     """
-    if BELL is None or signal.getsignal(BELL) is not signal.SIG_DFL or stacks.catches(os.getpid(), BELL):
+    if BELL is None or signal.getsignal(BELL) is not signal.SIG_DFL or catches(os.getpid(), BELL):
         yield  # it has a meaning already
         return
     faulthandler.register(BELL, file=bell, all_threads=False)

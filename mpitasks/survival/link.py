@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StartError
 from ..ids import Rank
+from ..surroundings import host
 from ..transport.base import Death
-from .guard import CONNECT_WITHIN, PIPE, words_for
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from mpi4py import MPI
 
     from .watch import Watch
 
+PIPE = "MPITASKS_GUARD"
+"""As in `guard`, which a rank without one need not import."""
 END_WITHIN = 30.0
 """Seconds that a rank gets to end by itself after it has said that it leaves; MPI_Finalize may wait for the dead for ever."""
 
@@ -30,7 +32,7 @@ HURRY = 2.0
 """The same, once somebody is known to have died."""
 _finalizing: list[bool] = []
 """Something, while MPI is finalized."""
-_pipe: list[socket.socket] = []
+_pipe: list[socket] = []
 """To the guard of this process, once that is used."""
 _watches: list[Watch] = []
 """Of rank 0."""
@@ -42,11 +44,13 @@ def open_pipe() -> None:
     """Take the pipe to the guard; what this process starts is not to have it."""
     number = os.environ.pop(PIPE, "")
     if number:
+        from socket import socket  # noqa: PLC0415  2 ms, for those that have a guard
+
         if threading.current_thread() is threading.main_thread():
             # MPICH's mpiexec sends it when another rank has died, and it would end this one before and after run().
             signal.signal(signal.SIGUSR1, lambda *_: None)
         os.set_inheritable(int(number), False)  # noqa: FBT003  it takes no keyword
-        _pipe.append(socket.socket(fileno=int(number)))
+        _pipe.append(socket(fileno=int(number)))
         os.register_at_fork(after_in_child=_pipe.clear)
 
 
@@ -73,6 +77,8 @@ def finalizing() -> Iterator[None]:
 
 
 def _tell(deaths: deque[Death], death: Death) -> None:
+    from .guard import words_for  # noqa: PLC0415  as `Watch` below
+
     deaths.append(death)
     if _finalizing and death.how != words_for(0):
         leaving(HURRY)
@@ -106,7 +112,7 @@ def introduce(comm: MPI.Comm, deaths: deque[Death]) -> Callable[[Rank, str], Non
     """
     if not any(comm.allgather(bool(_pipe))):
         return None
-    hosts = comm.gather(socket.gethostname())
+    hosts = comm.gather(host())
     watch = offer = None
     if hosts is not None:
         from .watch import Watch, addresses_for  # noqa: PLC0415  rank 0 alone needs it, and only with --survive
@@ -128,6 +134,10 @@ def _introduced(offer: dict[str, Any]) -> str:
     """Hand this to the guard; what stands in its way."""
     if not _pipe:
         return "it has no guard, as if it was started in another way than the others"
+    import json  # noqa: PLC0415  as `socket` above
+
+    from .guard import CONNECT_WITHIN  # noqa: PLC0415  as above
+
     _say(offer)
     _pipe[0].settimeout(2 * CONNECT_WITHIN)
     try:
@@ -138,4 +148,6 @@ def _introduced(offer: dict[str, Any]) -> str:
 
 def _say(word: dict[str, Any]) -> None:
     if _pipe:
+        import json  # noqa: PLC0415  as `socket` above
+
         _pipe[0].sendall(json.dumps(word).encode() + b"\n")

@@ -8,7 +8,6 @@ without a word.
 from __future__ import annotations
 
 import pickle
-import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -114,6 +113,10 @@ def _text_of(error: BaseException) -> str:
 def _traceback_of(error: BaseException) -> str:
     if error.__traceback__ is None and error.__cause__ is None:  # nobody has raised it: its text says all
         return ""
+    try:
+        import traceback  # noqa: PLC0415  2 ms, for what seldom happens
+    except Exception:  # noqa: BLE001  the task has left no descriptor to open a file, or no memory
+        return f"{type(error).__qualname__}\n"
     try:
         return _shortened("".join(traceback.format_exception(error)))
     except Exception:  # noqa: BLE001  formatting runs user code, such as __str__ and __repr__

@@ -27,8 +27,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, cast
 
 from mpi4py import MPI
-from typing_extensions import Buffer
 
+from ..backports import Buffer
 from ..ids import Rank
 from .base import Arrival, Death
 from .wire import Packet

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
-from typing_extensions import Buffer, override
+from ..backports import Buffer, override
 
 SMALL = 32
 """Bytes for which a value counts that is a number, or holds some."""
@@ -49,6 +49,10 @@ _threads = _Threads()
 Payload = bytes | tuple[Buffer, Sequence[Buffer]] | tuple[Any]
 """One encoded value: a pickle, or a pickle and the buffers it left out; or the value itself, if it is of `NUMBERS` alone.
 Most values leave out no buffers, and a million of them that wait had better be no tuples."""
+
+
+ENCODED = (bytes, tuple)
+"""Of what type a payload is."""
 
 
 class Reference(bytes):

@@ -13,7 +13,7 @@ import pytest
 
 import mpitasks
 from mpitasks import EncodeError, Executor, NotRunning
-from mpitasks.errors import InitializerFailed
+from mpitasks.broken import InitializerFailed
 from tests.api.executors import (
     BOTH,
     MANY,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import mpi4py
 import pytest
 
-from mpitasks import StartError, cli, control, ending, launch
+from mpitasks import StartError, cli, control, ending, launch, surroundings
 from mpitasks.isolation import aside
 from mpitasks.launch import Library
 from mpitasks.survival import guard as survival_guard
@@ -49,8 +49,8 @@ def test_what_a_launcher_has_promised(
     """By the variables that it sets for each rank."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert (launch.promised_size(), launch.may_be_one_of_many()) == (promise, may_be_many)
-    assert launch.has_launcher() == (bool(variables) and "SLURM_NTASKS" not in variables)
+    assert (surroundings.promised_size(), surroundings.may_be_one_of_many()) == (promise, may_be_many)
+    assert surroundings.has_launcher() == (bool(variables) and "SLURM_NTASKS" not in variables)
 
 
 def test_an_mpi_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_open_mpi_s_launcher_over_mpich_is_refused_before_mpich_starts(monkeypat
     with pytest.raises(
         StartError, match="the launcher has set OMPI_COMM_WORLD_SIZE=4, but mpi4py uses another MPI than the mpi"
     ):
-        launch.start_mpi()
+        surroundings.start_mpi()
 
 
 def fake_mpiexec(folder: Path, says: str, name: str = "mpiexec") -> Path:
@@ -210,7 +210,7 @@ def test_words_that_can_t_be_told_apart_are_refused(monkeypatch: pytest.MonkeyPa
 def test_a_launcher_that_waits_for_a_lost_host_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When rank 0 has aborted the job; its code counts, whatever the launcher says."""
     monkeypatch.setattr(ending, "_said", [])
-    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    monkeypatch.setattr(surroundings, "control_folder", lambda: str(tmp_path))
     monkeypatch.setattr(launch, "_ABORTS_WITHIN", 0.0)
     ending.tell(ending.End(3, "a host was lost"))
     ending.tell_aborted()
@@ -223,7 +223,7 @@ def test_an_end_that_nobody_told_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str | None, words: str
 ) -> None:
     """The launcher says that all is well, and that is not to be believed: why, and the way out."""
-    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    monkeypatch.setattr(surroundings, "control_folder", lambda: str(tmp_path))
     if told is not None:
         ending.tell(ending.End(int(told)))
     assert launch._Minder(tmp_path).run([sys.executable, "-c", ""], dict(os.environ)) == (70 if told is None else 0)
@@ -236,7 +236,7 @@ def test_a_launcher_that_crashes_takes_no_code_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, code: int
 ) -> None:
     """What rank 0 has said before it aborted the job counts, if it said anything."""
-    monkeypatch.setattr(control, "given", lambda: tmp_path)
+    monkeypatch.setattr(surroundings, "control_folder", lambda: str(tmp_path))
     if told is not None:
         ending.tell(ending.End(int(told)))
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
@@ -282,7 +282,7 @@ def test_a_drain_reaches_rank_0_on_another_host(  # noqa: PLR0913, PLR0917  what
     if says == "elsewhere":
         (tmp_path / control.RUN).write_text('{"host": "elsewhere", "pid": 1, "grace": 1.0}')
     elif says == "the end":
-        monkeypatch.setattr(control, "given", lambda: tmp_path)
+        monkeypatch.setattr(surroundings, "control_folder", lambda: str(tmp_path))
         ending.tell(ending.End(0))
     monkeypatch.setenv(launch.WORDS, hosts)
     monkeypatch.setenv(launch.SURVIVE, survive)

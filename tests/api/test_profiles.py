@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks import cli, launch, profiles, run
+from mpitasks import cli, launch, profiles, run, surroundings
 from mpitasks.journal import choice
 from mpitasks.launch import Library
 
@@ -25,7 +25,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a new process would find it; the variable is gone afterwards, whoever has set it."""
     monkeypatch.setenv(profiles.FOLDER, "")
     monkeypatch.setenv(choice.FILE, "")  # `--journal` sets it
-    monkeypatch.delenv(launch.STARTED, raising=False)
+    monkeypatch.delenv(surroundings.STARTED, raising=False)
     profiles.of_this_process.cache_clear()
     yield
     profiles.of_this_process.cache_clear()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mpitasks
-from mpitasks import StartError, handshake, launch, session, task
+from mpitasks import StartError, handshake, launch, session, surroundings, task
 from mpitasks.isolation import aside
 from mpitasks.runtime import watchdog
 from mpitasks.testing import farm as users_farm  # noqa: F401  a fixture, under another name than this folder's own
@@ -251,7 +251,7 @@ def test_mpi_on_one_rank_is_refused(alone: pytest.MonkeyPatch) -> None:
 def test_a_launcher_that_promised_more_is_believed(alone: pytest.MonkeyPatch) -> None:
     """N serial runs would look like one slow run."""
     alone.setenv("PMI_SIZE", "4")
-    alone.setattr(launch, "start_mpi", lambda: 1)
+    alone.setattr(surroundings, "start_mpi", lambda: 1)
     words = r"the launcher has set PMI_SIZE=4, but mpi4py uses another MPI than the mpiexec that started this.*-n 4 prog\.py"
     with pytest.raises(StartError, match=words):
         mpitasks.run(print)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mpitasks import cli, control, whereabouts
-from mpitasks.runtime import stacks
+from mpitasks.runtime import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_ranks_are_asked_by_a_signal_if_rank_0_does_not_answer(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those on this host."""
-    here = stacks.answer()
+    here = places.answer()
     monkeypatch.setattr(whereabouts.stacks, "dump", lambda place: f"thread 'MainThread' of {place.pid}")
     with program(places=[here, here._replace(pid=7), here._replace(host="elsewhere")]):
         monkeypatch.setattr(control, "ask", no_answer)

@@ -180,13 +180,13 @@ def test_what_is_no_rank_is_refused(farm: NewFarm, slave: Any) -> None:
 def one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     """MPI says that this is the only rank."""
     world._transport.cache_clear()
-    monkeypatch.setattr(world.launch, "start_mpi", lambda: 1)
+    monkeypatch.setattr(world.surroundings, "start_mpi", lambda: 1)
 
 
 @pytest.mark.usefixtures("one_rank")
 def test_one_rank_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program for one rank would wait for ever; the error says how to start it."""
-    monkeypatch.setattr(world.launch, "promised_size", lambda: None)
+    monkeypatch.setattr(world.surroundings, "promised_size", lambda: None)
     with pytest.raises(
         StartError, match="a master needs slaves, and this is the only rank: start it with mpiexec -n 4 python "
     ):
@@ -196,7 +196,7 @@ def test_one_rank_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("one_rank")
 def test_the_wrong_mpiexec_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many ranks of one rank each are another mistake."""
-    monkeypatch.setattr(world.launch, "promised_size", lambda: "PMI_SIZE=4")
+    monkeypatch.setattr(world.surroundings, "promised_size", lambda: "PMI_SIZE=4")
     with pytest.raises(StartError, match="PMI_SIZE=4, but mpi4py uses another MPI"):
         Master()
 

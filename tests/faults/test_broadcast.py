@@ -23,13 +23,13 @@ import itertools, os, signal, sys, time
 import numpy as np
 import mpitasks
 from mpitasks import broadcast, current, task
-from mpitasks.runtime import stacks
+from mpitasks.runtime import places
 from mpitasks.runtime.holding import SlaveHolding
 
 rank = os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK"))
 how = sys.argv[1]
 if how != "together":
-    stacks.gethostname = lambda: f"host{rank}"
+    places.host = lambda: f"host{rank}"
 
 def dies_instead(self, number, to, is_shared):
     os.kill(os.getpid(), signal.SIGKILL)

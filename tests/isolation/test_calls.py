@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpitasks import StartError, TaskCrashed, TaskTimeout
-from mpitasks.errors import InitializerFailed
+from mpitasks.broken import InitializerFailed
 from mpitasks.isolation import handle, importing
 from mpitasks.isolation.line import pair
 from mpitasks.retries import name_of

@@ -16,7 +16,7 @@ import os, sys, time
 import numpy as np
 import mpitasks
 from mpitasks import broadcast, current, task
-from mpitasks.runtime import stacks
+from mpitasks.runtime import places
 from mpitasks.transport.mpi import MpiTransport
 
 sent = []  # large messages: to whom, bytes
@@ -30,7 +30,7 @@ def counting(self, rank, packet, send=MpiTransport.send):
 MpiTransport.send = counting
 rank = os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK"))
 if sys.argv[1] == "apart":  # as far as mpitasks can tell, each rank is on a host of its own
-    stacks.gethostname = lambda: f"host{rank}"
+    places.host = lambda: f"host{rank}"
 
 @task
 def at(table, place):

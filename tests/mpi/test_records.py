@@ -126,3 +126,32 @@ def main():
     ended = mpiexec(2, source)
     assert (ended.returncode, logged(ended.stderr)) == (0, ["[1|note|users.own|INFO] for the file"]), ended.stderr
     assert (mpiexec.folder / "slave.log").read_text() == "for the file\n"
+
+
+def test_a_task_that_imports_logging_logs_as_others(mpiexec: Mpiexec) -> None:
+    """A slave does without logging until somebody imports it, and is as ready then as if it had had it from the start."""
+    source = """
+        import sys
+        import mpitasks
+
+        @mpitasks.task
+        def log(number):
+            had = "logging" in sys.modules
+            import logging
+            logging.getLogger("app").warning("number %d", number)
+            return had
+
+        def main():
+            import logging
+            logging.basicConfig(format="%(levelname)s of %(rank)s in %(task)s: %(message)s", stream=sys.stdout)
+            print([log.delay(number).result() for number in range(2)])
+
+        if __name__ == "__main__":
+            mpitasks.run(main)
+    """
+    ended = mpiexec(2, source)
+    assert sorted(ended.stdout.splitlines()) == [
+        "WARNING of 1 in app.log: number 0",
+        "WARNING of 1 in app.log: number 1",
+        "[False, True]",
+    ], ended.stderr

@@ -163,7 +163,7 @@ class Actor:
         before = slave._given_up
         slave._watch()
         self.given_up += slave._given_up is not before
-        slave._nested._tell_aside()
+        slave._runner.farm()._tell_aside()
 
     @property
     def is_overdue(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -710,7 +711,7 @@ def test_a_limit_holds_for_maps(new_world: NewWorld) -> None:
     """No more slaves than that have items of it."""
     world = new_world(3)
     limited = count.options()
-    limited._plan = mpitasks.tasks.replace(limited._plan, queue="limited", max_slaves=1)
+    limited._plan = replace(limited._plan, queue="limited", max_slaves=1)
     many = limited.map(range(9), chunksize=3)
     assert len(world.windows()) == 1
     world.finish()

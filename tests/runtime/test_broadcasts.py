@@ -13,7 +13,7 @@ import mpitasks
 from mpitasks import broadcast
 from mpitasks.ids import Rank
 from mpitasks.runtime import copies, messages, shipping
-from mpitasks.runtime.stacks import Place
+from mpitasks.runtime.places import Place
 from mpitasks.transport import wire
 from tests.runtime.world import World, do, echo, fail, inside
 

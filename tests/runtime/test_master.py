@@ -295,7 +295,7 @@ def test_functions_are_dropped_when_there_are_too_many(new_world: NewWorld) -> N
     mpitasks.submit(made(-1))
     world.finish()
     assert functions_sent(world)[-1] == (1, [MOST_KEPT], [1])
-    assert set(world.slaves[1]._runner._functions) == {0, *range(2, MOST_KEPT + 1)}
+    assert set(world.slaves[1]._runner.functions) == {0, *range(2, MOST_KEPT + 1)}
     again = mpitasks.submit(made(1))
     world.finish()
     assert again.result() == 1

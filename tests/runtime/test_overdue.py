@@ -12,7 +12,7 @@ import pytest
 
 from mpitasks import DependencyFailed, NotRunning, TaskTimeout, current
 from mpitasks.ids import CallId, Rank
-from mpitasks.runtime import overdue, stacks
+from mpitasks.runtime import overdue, places, stacks
 from mpitasks.runtime.alarm import PATIENCE, Limit
 from mpitasks.runtime.overdue import SILENCE
 from tests.runtime.world import World, do, echo, inside
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONG = 1000.0
 """Seconds that no test takes."""
 limited = do.options(timeout=LONG)
-PLACES = [stacks.Place("here", 0, "", -1)] * 3
+PLACES = [places.Place("here", 0, "", -1)] * 3
 
 
 class AtOnce(threading.Thread):
@@ -290,7 +290,7 @@ def test_a_call_that_waits_is_not_overdue_before_it_has_looked(new_world: NewWor
 
     def wait() -> None:
         future = do.delay()
-        slave._nested.announce = lambda: bool(clock.now > LONG and slave._watch())  # type: ignore[method-assign]  # as the listener
+        slave._runner.farm().announce = lambda: bool(clock.now > LONG and slave._watch())  # type: ignore[method-assign]  # as the listener
         future.result()
 
     inside.extend([pass_time, wait])

@@ -10,8 +10,8 @@ import pytest
 
 import mpitasks
 from mpitasks import UnknownTask, registry
+from mpitasks.broken import InitializerFailed
 from mpitasks.core.calls import State
-from mpitasks.errors import InitializerFailed
 from mpitasks.ids import MASTER, CallId, Rank
 from mpitasks.runtime.messages import STOP, WINDOW
 from mpitasks.runtime.slave import MOST_UNSENT, TICK, Slave
@@ -40,7 +40,7 @@ def test_a_window_that_comes_while_a_call_waits_goes_back(new_world: NewWorld) -
     slave = world.slaves[Rank(1)]
     above, late = [(CallId(number), "echo", "echo", 1, None, b"", (), None, None) for number in (7, 8)]
     slave._inbox.append(above)
-    slave._nested.waits.append(1)
+    slave._runner.farm().waits.append(1)
     slave._take_in((WINDOW, {}, [], [late]))
     assert list(slave._inbox) == [above]
     slave._inbox.clear()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpitasks.runtime import stacks
-from mpitasks.runtime.stacks import Place
+from mpitasks.runtime import places, stacks
+from mpitasks.runtime.places import Place
 from tests.runtime import world as worlds
 from tests.runtime.world import do
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 HOLDS_THE_INTERPRETER = """
 import ctypes
-from mpitasks.runtime import stacks
+from mpitasks.runtime import places, stacks
 
 def task_of_mine():
     while True:  # a signal ends it
         ctypes.PyDLL(None).sleep(600)
 
-place = stacks.answer()
+place = places.answer()
 print(*place, sep="|", flush=True)
 task_of_mine()
 """
@@ -114,14 +114,14 @@ def test_a_stopped_process_is_called_so() -> None:
 def test_another_process_of_that_number_gets_no_signal() -> None:
     """It would die of it."""
     with process("print('here', 0, 0, 0, sep='|', flush=True); input()") as mine:
-        child = Place(stacks.answer().host, os.getppid(), mine.began, 3)
+        child = Place(places.answer().host, os.getppid(), mine.began, 3)
         assert stacks.dump(child) == f"process {os.getppid()} has ended, or can't be seen from here"
 
 
 def test_a_process_that_does_not_handle_the_signal_gets_none() -> None:
     """It would die of it."""
-    source = "import os; from mpitasks.runtime import stacks; p = stacks.answer(); import faulthandler; "
-    source += "faulthandler.unregister(stacks.SIGNAL); print(*p, sep='|', flush=True); input()"
+    source = "import os; from mpitasks.runtime import places; p = places.answer(); import faulthandler; "
+    source += "faulthandler.unregister(places.SIGNAL); print(*p, sep='|', flush=True); input()"
     with process(source) as place:
         assert stacks.dump(place) == f"process {place.pid} can't write its stack"
 
@@ -136,7 +136,7 @@ def test_a_process_that_does_not_handle_the_signal_gets_none() -> None:
 )
 def test_what_can_not_be_read_is_told(change: dict[str, object], said: str) -> None:
     """In words."""
-    place = stacks.answer()
+    place = places.answer()
     assert stacks.dump(place._replace(**change)) == said.format(
         pid=place.pid, host=place.host, missing="[Errno 2] No such file or directory"
     )

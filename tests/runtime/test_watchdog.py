@@ -39,7 +39,7 @@ def stuck() -> object:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the watchdog says; where everybody is, is not of interest."""
-    monkeypatch.setattr(watchdog, "describe", lambda _: "(described)")
+    monkeypatch.setattr(situation, "describe", lambda _: "(described)")
     return []
 
 
@@ -251,7 +251,7 @@ def test_a_slave_that_does_not_answer_is_called_so(new_world: NewWorld, monkeypa
 @pytest.fixture
 def rung(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
     """What is said on SIGUSR2, as soon as it is."""
-    monkeypatch.setattr(watchdog, "on_demand", lambda _: "told")
+    monkeypatch.setattr(situation, "on_demand", lambda _: "told")
     return queue.Queue()
 
 
@@ -262,7 +262,7 @@ def test_the_signal_makes_it_speak(new_world: NewWorld, rung: queue.Queue[str]) 
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGUSR2)
             assert rung.get(timeout=10) == "told\n"
-    assert not watchdog.stacks.catches(os.getpid(), signal.SIGUSR2)
+    assert not watchdog.catches(os.getpid(), signal.SIGUSR2)
 
 
 def test_a_handler_of_the_program_stays(new_world: NewWorld, rung: queue.Queue[str]) -> None:

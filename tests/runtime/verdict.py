@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mpitasks import DependencyFailed
-from mpitasks.errors import Deadlock, FarmBroken, InitializerFailed, NotRunning, RemoteError, TaskTimeout
+from mpitasks.broken import InitializerFailed
+from mpitasks.errors import Deadlock, FarmBroken, NotRunning, RemoteError, TaskTimeout
 
 from .programs import ALWAYS, Call, Pool, Program
 
