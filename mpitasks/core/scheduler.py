@@ -108,13 +108,19 @@ class Scheduler:
         self.tally.slaves.setdefault(rank, OfSlave())
         self._idle.add(slave)
 
-    def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
+    def submitted(self, call: Call, after: Iterable[Call] = ()) -> bool:
         """A call is to be run, once those in `after` have ended well.
+
+        Returns:
+            Whether a slave has nothing to do, so that a decision may send it at once.
 
         Raises:
             KeyError: There is no such queue; nothing was changed.
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
+        if call.nest is None and not after and self._waiting.follows(call):
+            self.unfinished += 1
+            return self._idle.count > 0 or self._busy.ended is not None
         self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
         if call.nest is not None:
             call.nest.joins = None  # another one ran for it, and was cancelled
@@ -126,6 +132,7 @@ class Scheduler:
         self.unfinished += call.items
         if not call.blockers:
             self._waiting.enqueue(call)
+        return self.has_idle
 
     def postponed(self, call: Call) -> None:
         """A call that has ended is to run again, once it is `resumed`."""
@@ -274,6 +281,7 @@ class Scheduler:
         slave.window_without(many, running)
         many.state = ENDED
         self.unfinished -= done
+        self._board.has_many = self.unfinished > 0  # calls that are sent one by one are not asked for how many they stand
         if done and slave.queue is not None:
             self._busy.learn_many(slave, slave.queue, done, seconds)
         if unbegun is not None:
