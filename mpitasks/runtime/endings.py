@@ -78,6 +78,11 @@ class Endings:
         """Whether no call can be submitted any more."""
         return self.closing or self._drive.broken is not None
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether of calls that have returned, and on which nothing else depends, only their futures have to know."""
+        return not (self.closing or self.draining)
+
     # ---------------------------------------------------------------- outcomes
 
     def returned(self, calls: list[FarmCall], outcomes: list[Outcome]) -> None:

@@ -18,7 +18,7 @@ from math import inf
 from typing import NamedTuple
 
 from ..errors import RemoteTraceback, TaskTimeout
-from ..ids import Rank
+from ..ids import CallId, Rank
 from ..transport.failures import decode_failure, encode_failure
 from ..transport.wire import Payload
 from . import stacks
@@ -73,10 +73,10 @@ class Overdue:
         elif some:
             some.pop()
 
-    def answered(self, rank: Rank, outcomes: Sequence[Outcome]) -> None:
-        """A slave has given outcomes."""
+    def answered(self, rank: Rank, finished: Sequence[tuple[CallId, float | None]]) -> None:
+        """A slave has given the outcomes of these calls, in so many seconds each."""
         if begun := self._begun.get(rank):
-            ended = {one[0] for one in outcomes}
+            ended = {call_id for call_id, _ in finished}
             begun[:] = [one for one in begun if one.limit.call_id not in ended]
 
     def look(self, now: float, minds_a_child: Callable[[Rank], bool]) -> list[Stuck]:

@@ -27,7 +27,7 @@ from ..ids import MASTER, CallId, Rank
 from ..isolation.handle import Isolation
 from ..transport import wire
 from ..transport.base import Transport
-from . import stacks
+from . import columns, stacks
 from .alarm import ENDED_FOR_ANOTHER, SOON, TIMED_OUT, Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
@@ -221,11 +221,14 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            self._know(message[1], message[2])
+            _, functions, dropped, calls = message
+            self._know(functions, dropped)
+            if type(calls) is tuple:
+                calls = columns.calls_of(calls)
             if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
-                self._send_report([], [call[0] for call in message[3]])
+                self._send_report([], [call[0] for call in calls])
             else:
-                self._inbox.extend(message[3])
+                self._inbox.extend(calls)
         elif kind == STOP:
             first, count = message[1], (*message, 1)[2]
             self._stopped.update(map(CallId, range(first, first + count)))
@@ -305,7 +308,8 @@ class Slave:
         if given_back or held is not self._held:
             acquired, self._acquired = self._acquired, []
             holdings, self._held = (held, acquired), held
-        self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records, holdings)))
+        told = columns.as_columns(outcomes) if len(outcomes) > 1 else outcomes
+        self._transport.send(MASTER, wire.pack((REPORT, told, given_back, records, holdings)))
 
     def finish_sending(self) -> None:
         """Wait until large outcomes are sent: their memory is the user's, and the next call may write to it."""
