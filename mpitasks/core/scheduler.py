@@ -172,6 +172,8 @@ class Scheduler:
                 del window[call.id]
                 call.state = ENDED
         self.unfinished -= len(calls)
+        if not self.unfinished:
+            self._board.has_many = False  # calls that come now are not asked for how many they stand
         if self._suspects.on_trial:
             for call in calls:
                 self._suspects.acquitted(call)
@@ -281,7 +283,8 @@ class Scheduler:
         slave.window_without(many, running)
         many.state = ENDED
         self.unfinished -= done
-        self._board.has_many = self.unfinished > 0  # calls that are sent one by one are not asked for how many they stand
+        if not self.unfinished:
+            self._board.has_many = False
         if done and slave.queue is not None:
             self._busy.learn_many(slave, slave.queue, done, seconds)
         if unbegun is not None:

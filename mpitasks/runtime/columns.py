@@ -37,6 +37,8 @@ def as_columns(outcomes: list[Outcome]) -> Outcomes | list[Outcome]:
     ids, failures, seconds, payloads = zip(*outcomes, strict=True)
     if failures.count(None) < len(failures):
         return outcomes
+    if set(map(len, payloads)) == {1}:  # no pickle is so short
+        return ids, seconds, [value for (value,) in payloads]
     values = [one if type(one) is bytes else one[0] for one in payloads if type(one) is bytes or len(one) == 1]
     return (ids, seconds, values) if len(values) == len(ids) else outcomes
 

@@ -127,7 +127,7 @@ class Intake:
         """Many calls have returned: mostly, only their futures have to know."""
         ids, seconds, _ = values
         calls = self._finished(source, list(zip(ids, seconds, strict=True)), now)
-        plain = [
+        plain: list[tuple[Future[Any], wire.Payload]] = [
             (call.future, value if type(value) is bytes else (value,))
             for call, value in zip(calls, values[2], strict=False)
             if call.rare is PLAINLY and call.dependents is None

@@ -221,14 +221,7 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            _, functions, dropped, calls = message
-            self._know(functions, dropped)
-            if type(calls) is tuple:
-                calls = columns.calls_of(calls)
-            if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
-                self._send_report([], [call[0] for call in calls])
-            else:
-                self._inbox.extend(calls)
+            self._take_window(*message[1:])
         elif kind == STOP:
             first, count = message[1], (*message, 1)[2]
             self._stopped.update(map(CallId, range(first, first + count)))
@@ -247,6 +240,20 @@ class Slave:
             self._nested.take_in(message)
         elif not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _take_window(
+        self,
+        functions: dict[int, Callable[..., Any]],
+        dropped: list[int],
+        calls: list[SentCall | SentMany] | columns.Calls,
+    ) -> None:
+        """Calls came to be run."""
+        self._know(functions, dropped)
+        each = columns.calls_of(calls) if isinstance(calls, tuple) else calls
+        if self._nested.waits:  # it was on its way when a call began to wait; the main thread is not to see it
+            self._send_report([], [call[0] for call in each])
+        else:
+            self._inbox.extend(each)
 
     def _take_above(
         self, wait: int, functions: dict[int, Callable[..., Any]], dropped: list[int], calls: list[SentCall]
@@ -492,18 +499,22 @@ class Slave:
     def _run(self, call: SentCall | SentMany) -> Ran | None:
         """Run one call, here or in a child; or many. None: there is nothing to tell, but what was told."""
         sent: Any = call  # mypy can't tell them apart by their lengths, and a cast would cost some of a call's time
-        outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
+        outcome: Ran | None
+        if len(call) != A_CALL:
+            outcome = self._loop.run(sent)
+        elif call[7] is None and call[8] is None:
+            outcome = self._runner.run(sent)
+        else:
+            outcome = self._run_on_terms(sent)
         if outcome is None:
             return None
         if self._stopped:
             self._stopped.discard(outcome[0])
         return self._own_seconds(outcome) if self._above else outcome
 
-    def _run_one(self, call: SentCall) -> Ran:
-        """Run one call, here or in a child."""
+    def _run_on_terms(self, call: SentCall) -> Ran:
+        """Run one call that needs a resource, or has a limit, or runs in a child."""
         resource, terms = call[7], call[8]
-        if resource is None and terms is None:
-            return self._runner.run(call)
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)

@@ -30,7 +30,6 @@ from .messages import Submission
 from .recall import Recall
 from .shipping import Shipping
 
-
 SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
 """Calls submitted in a row, for each rank and at most, after which the submitting thread looks for outcomes itself.
 
@@ -90,28 +89,30 @@ class Submissions:
             EncodeError: An argument can't be pickled; the message names it.
             FarmBroken: The farm has ended.
         """
-        payload: wire.Payload
-        if kwargs or plan is not self._plain or (args and not NUMBERS.issuperset(map(type, args))):
-            payload, claims = self._encoder.arguments(plan, args, kwargs)
-        else:
-            payload, claims = (args,), []
+        are_numbers = not (kwargs or (args and not NUMBERS.issuperset(map(type, args))))
+        if not are_numbers or plan is not self._plain or self._recall.book is not None:
+            return self._submit_with_care(plan, args, kwargs, resource)
+        future: Future[Any] = Future(self._farm, plan.name)
+        call = future._call = FarmCall(next(self._ids), plan, resource, (args,), future)
+        self._lock.acquire()  # half the time of `with`
+        try:
+            if self._endings.closing or self._drive.broken is not None or self._losses.nobody_left:
+                self.accept(call, [])
+            elif self._scheduler.submitted(call):
+                self._farm.decide_now()
+            else:
+                self._unlooked += 1
+                if self._unlooked >= self._looks_after:
+                    self._look()
+        finally:
+            self._lock.release()
+        return future
+
+    def _submit_with_care(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], resource: Hashable) -> Future[Any]:
+        """Take a call of which more has to be seen to."""
+        payload, claims = self._encoder.arguments(plan, args, kwargs)
         future: Future[Any] = Future(self._farm, plan.name)
         call = future._call = FarmCall(next(self._ids), plan, resource, payload, future)
-        if plan is self._plain and not claims and self._recall.book is None and (type(payload) is bytes or len(payload) == 1):
-            lock = self._lock
-            lock.acquire()  # half the time of `with`
-            try:
-                if self._endings.closing or self._drive.broken is not None or self._losses.nobody_left:
-                    self.accept(call, claims)
-                elif self._scheduler.submitted(call):
-                    self._farm.decide_now()
-                else:
-                    self._unlooked += 1
-                    if self._unlooked >= self._looks_after:
-                        self._look()
-            finally:
-                lock.release()
-            return future
         if (self._recall.book is not None or plan.memo) and self._remember(call, args, kwargs):
             return future
         if plan.function is None and plan.setup is None and (isinstance(payload, bytes) or len(payload) == 1):
