@@ -148,7 +148,7 @@ class Scheduler:
         """A call can't be run, because of one that has failed before it was submitted."""
         call.state = ENDED
 
-    def calls_finished(self, rank: Rank, finished: Sequence[tuple[CallId, float | None]], now: float) -> list[Call]:
+    def calls_finished(self, rank: Rank, finished: Iterable[tuple[CallId, float | None]], now: float) -> list[Call]:
         """A slave gave the outcomes of these calls, each with the seconds it took; None: it was never begun.
 
         Returns:
@@ -164,7 +164,7 @@ class Scheduler:
             self.unfinished -= len(calls)
             return calls
         if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
-            calls = [window.pop(finished[0][0])]
+            calls = [window.pop(*took)]
             calls[0].state = ENDED
         else:
             calls = [window[call_id] for call_id in took]

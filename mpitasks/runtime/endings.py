@@ -124,11 +124,9 @@ class Endings:
         self.later.add(call, now + pause)
         return True
 
-    def finish_plain(self, ended: list[tuple[Future[Any], wire.Payload]]) -> None:
-        """Calls have returned of which only their futures have to know, in this order; the list is empty afterwards."""
-        if ended:
-            self._news.ended.extend(end_returned(ended))
-            ended.clear()
+    def finish_plain(self, ended: Iterable[tuple[Future[Any], wire.Payload]]) -> None:
+        """Calls have returned of which only their futures have to know, in this order."""
+        self._news.ended.extend(end_returned(ended))
 
     def finish(self, call: FarmCall, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""

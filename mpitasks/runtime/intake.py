@@ -106,7 +106,8 @@ class Intake:
         if type(outcomes) is tuple:
             self._take_values(source, outcomes, now)
         elif outcomes:
-            self._end(source, self._finished(source, [(one[0], one[2]) for one in outcomes], now), outcomes, now)
+            ids, _, seconds, _ = zip(*outcomes, strict=True)
+            self._end(source, self._finished(source, ids, seconds, now), outcomes, now)
         if given_back is not None:
             self._scheduler.given_back(source, given_back, now)
             if self._endings.closing:
@@ -117,23 +118,18 @@ class Intake:
             self._scheduler.resources_held(source, map(_identity, held), known, now)
         self._news.records.extend(records)
 
-    def _finished(self, source: Rank, finished: Sequence[tuple[CallId, float | None]], now: float) -> list[FarmCall]:
-        """The calls that a slave has ended, but for what was given up before."""
-        calls = self._scheduler.calls_finished(source, finished, now)
-        self._overdue.answered(source, finished)
+    def _finished(self, source: Rank, ids: Sequence[CallId], seconds: Sequence[float | None], now: float) -> list[FarmCall]:
+        """The calls that a slave has ended, each in so many seconds, but for what was given up before."""
+        calls = self._scheduler.calls_finished(source, zip(ids, seconds, strict=True), now)
+        self._overdue.answered(source, ids)
         return cast("list[FarmCall]", calls)
 
     def _take_values(self, source: Rank, values: columns.Outcomes, now: float) -> None:
         """Many calls have returned: mostly, only their futures have to know."""
-        ids, seconds, _ = values
-        calls = self._finished(source, list(zip(ids, seconds, strict=True)), now)
-        plain: list[tuple[Future[Any], wire.Payload]] = [
-            (call.future, value if type(value) is bytes else (value,))
-            for call, value in zip(calls, values[2], strict=False)
-            if call.rare is PLAINLY and call.dependents is None
-        ]
-        if len(plain) == len(ids) and self._endings.are_plain:
-            self._endings.finish_plain(plain)
+        calls = self._finished(source, values[0], values[1], now)
+        futures = [call.future for call in calls if call.rare is PLAINLY and call.dependents is None]
+        if len(futures) == len(values[0]) and self._endings.are_plain:
+            self._endings.finish_plain(zip(futures, columns.payloads_of(values), strict=True))
         else:
             self._end(source, calls, columns.outcomes_of(values), now)
 
@@ -153,6 +149,7 @@ class Intake:
                 plain.append((call.future, payload))
                 continue
             endings.finish_plain(plain)  # in the order in which they ended
+            plain.clear()
             if failure is None:
                 endings.counted(call)
                 endings.finish(call, payload, returned=True)
@@ -207,7 +204,7 @@ class Intake:
 
     def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None:
         """A slave has ended a call without an outcome."""
-        self._overdue.answered(rank, [(call_id, None)])
+        self._overdue.answered(rank, [call_id])
         if was_given_up:
             self._without_late(rank, [], [])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -73,11 +73,10 @@ class Overdue:
         elif some:
             some.pop()
 
-    def answered(self, rank: Rank, finished: Sequence[tuple[CallId, float | None]]) -> None:
-        """A slave has given the outcomes of these calls, in so many seconds each."""
+    def answered(self, rank: Rank, call_ids: Collection[CallId]) -> None:
+        """A slave has given the outcomes of these calls."""
         if begun := self._begun.get(rank):
-            ended = {call_id for call_id, _ in finished}
-            begun[:] = [one for one in begun if one.limit.call_id not in ended]
+            begun[:] = [one for one in begun if one.limit.call_id not in call_ids]
 
     def look(self, now: float, minds_a_child: Callable[[Rank], bool]) -> list[Stuck]:
         """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while.

@@ -38,6 +38,10 @@ window take 24 µs, which 32 calls felt.
 """
 
 
+NO_ARGUMENTS: wire.Payload = ((),)
+"""Once for all: see `columns.NOTHING`."""
+
+
 class _Running(Farm, Protocol):
     """What is needed of the master."""
 
@@ -93,7 +97,7 @@ class Submissions:
         if not are_numbers or plan is not self._plain or self._recall.book is not None:
             return self._submit_with_care(plan, args, kwargs, resource)
         future: Future[Any] = Future(self._farm, plan.name)
-        call = future._call = FarmCall(next(self._ids), plan, resource, (args,), future)
+        call = future._call = FarmCall(next(self._ids), plan, resource, (args,) if args else NO_ARGUMENTS, future)
         self._lock.acquire()  # half the time of `with`
         try:
             if self._endings.closing or self._drive.broken is not None or self._losses.nobody_left:
