@@ -17,7 +17,7 @@ def running() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in this thread, if one does."""
     if "asyncio.events" not in sys.modules:
         return None
-    ask = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)  # None while a thread imports it
+    ask = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)  # None, too, while a thread imports it
     return None if ask is None else cast("asyncio.AbstractEventLoop | None", ask())
 
 

@@ -116,7 +116,7 @@ class Items(Many):
     __slots__ = ("batch", "plan", "rank")
 
     rare = None
-    """What these have beside their arguments, is their batch's."""
+    """What they have beside their arguments is their batch's."""
 
     def __init__(self, batch: Batch, first: CallId, items: int) -> None:
         plan = batch.plan
