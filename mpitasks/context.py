@@ -148,7 +148,9 @@ def here(task_name: str) -> Context:
     return Context(task_name, Rank(outer.rank), outer.attempt, outer._stopping, outer._call, outer._farm, outer._known)
 
 
-# Not functions of ours: two calls less for each call.
+# Not functions of ours: three calls less for each call.
+context_here: Callable[[], Context | LateContext | None] = _current.get
+"""What `current` would give, or make it of; None: no call runs here."""
 enter: Callable[[Context | LateContext], Token[Context | LateContext | None]] = _current.set
 """From now on, `current()` gives this context here. Give what this returns to `leave`."""
 leave: Callable[[Token[Context | LateContext | None]], None] = _current.reset

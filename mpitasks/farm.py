@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .context import current, inside_a_call
+from .context import context_here, current, inside_a_call
 from .errors import NotRunning
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def running(name: str, what: str) -> Farm:
     Raises:
         NotRunning: There is none, or this is the inside of a call that can submit none.
     """
-    if inside_a_call():
+    if context_here() is not None:
         give = current()._farm
         if give is None:
             msg = (

@@ -169,7 +169,12 @@ class Future(concurrent.futures.Future[T]):
         if self._state != FINISHED:
             self._await_end(timeout)
         self._retrieved = True
-        if self._payload is not None or self._because is not None:
+        result: T
+        payload = self._payload
+        if type(payload) is tuple and len(payload) == 1:  # a number: to ask for anything else would take longer than all this
+            (result,) = payload
+            return result
+        if payload is not None or self._because is not None:
             self._load()
         error = self._exception
         if error is not None:
@@ -178,7 +183,7 @@ class Future(concurrent.futures.Future[T]):
             finally:
                 # The traceback now holds this frame; without this, frame, error and future would keep each other alive.
                 del error, self
-        result: T = self._result
+        result = self._result
         return result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -225,6 +230,8 @@ class Future(concurrent.futures.Future[T]):
 
     def __reduce__(self) -> Any:  # noqa: ANN401  as object.__reduce__
         """As an argument of a call, a future travels as a place for its value."""
+        if self._retrieved and type(self._payload) is tuple and len(self._payload) == 1:
+            self._load()  # `result` has left it as it came
         if self._state == FINISHED and self._payload is None and self._exception is None and self._because is None:
             return wire.itself, (self._result,)
         return wire.claim(self)

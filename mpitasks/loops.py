@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def running() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in this thread, if one does."""
+    if "asyncio.events" not in sys.modules:
+        return None
     ask = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)  # None, too, while a thread imports it
     return None if ask is None else cast("asyncio.AbstractEventLoop | None", ask())
 

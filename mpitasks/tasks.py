@@ -110,7 +110,7 @@ class Task(Generic[P, R_co]):
         if self._identify is not None:
             return self._submit(farm, args, kwargs)
         try:  # as `_submit`, without a further call: many do nothing but this
-            self._check(*args, **kwargs)
+            self._check(*args, **kwargs) if kwargs else self._check(*args)
         except TypeError as error:
             raise self._parameters.in_words_of_bind(self.name, error, args, kwargs) from None
         plan = self._plan

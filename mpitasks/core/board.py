@@ -33,7 +33,7 @@ class Board:
         self.stuck: dict[Rank, Slave] = {}
         """Slaves that are still in calls which were given up."""
         self.has_many = False
-        """Whether any calls were submitted that stand for many."""
+        """Whether calls may be there that stand for many: some were submitted since there were none at all."""
         self.now = 0.0
         self.virtual = 0.0
         """`Queue.served` of the queue chosen last: where a queue with new demand starts."""

@@ -108,13 +108,19 @@ class Scheduler:
         self.tally.slaves.setdefault(rank, OfSlave())
         self._idle.add(slave)
 
-    def submitted(self, call: Call, after: Iterable[Call] = ()) -> None:
+    def submitted(self, call: Call, after: Iterable[Call] = ()) -> bool:
         """A call is to be run, once those in `after` have ended well.
+
+        Returns:
+            Whether a slave has nothing to do, so that a decision may send it at once.
 
         Raises:
             KeyError: There is no such queue; nothing was changed.
             TypeError: What the call needs can't be hashed; nothing was changed.
         """
+        if call.nest is None and not after and self._waiting.follows(call):
+            self.unfinished += 1
+            return self._idle.count > 0 or self._busy.ended is not None
         self._queues[call.queue], self._wanted.get(call.resource)  # raise here, before anything has changed
         if call.nest is not None:
             call.nest.joins = None  # another one ran for it, and was cancelled
@@ -126,6 +132,7 @@ class Scheduler:
         self.unfinished += call.items
         if not call.blockers:
             self._waiting.enqueue(call)
+        return self.has_idle
 
     def postponed(self, call: Call) -> None:
         """A call that has ended is to run again, once it is `resumed`."""
@@ -141,7 +148,7 @@ class Scheduler:
         """A call can't be run, because of one that has failed before it was submitted."""
         call.state = ENDED
 
-    def calls_finished(self, rank: Rank, finished: Sequence[tuple[CallId, float | None]], now: float) -> list[Call]:
+    def calls_finished(self, rank: Rank, finished: Iterable[tuple[CallId, float | None]], now: float) -> list[Call]:
         """A slave gave the outcomes of these calls, each with the seconds it took; None: it was never begun.
 
         Returns:
@@ -157,7 +164,7 @@ class Scheduler:
             self.unfinished -= len(calls)
             return calls
         if len(took) == 1:  # as most calls of milliseconds and more: a comprehension costs more than the rest
-            calls = [window.pop(finished[0][0])]
+            calls = [window.pop(*took)]
             calls[0].state = ENDED
         else:
             calls = [window[call_id] for call_id in took]
@@ -165,6 +172,8 @@ class Scheduler:
                 del window[call.id]
                 call.state = ENDED
         self.unfinished -= len(calls)
+        if not self.unfinished:
+            self._board.has_many = False  # calls that come now are not asked for how many they stand
         if self._suspects.on_trial:
             for call in calls:
                 self._suspects.acquitted(call)
@@ -274,6 +283,8 @@ class Scheduler:
         slave.window_without(many, running)
         many.state = ENDED
         self.unfinished -= done
+        if not self.unfinished:
+            self._board.has_many = False
         if done and slave.queue is not None:
             self._busy.learn_many(slave, slave.queue, done, seconds)
         if unbegun is not None:

@@ -26,6 +26,8 @@ class Waiting:
         self._ranking = board.ranking
         self._rules = board.rules
         self._untimed = holding.untimed
+        self._latest: Backlog | None = None
+        """Where the last call came to wait that is like most: it needs nothing, and has no cost."""
 
     def pull(self, queue: Queue, calls: list[Call]) -> None:
         """Calls leave their backlogs out of turn."""
@@ -46,6 +48,22 @@ class Waiting:
             call.attempt -= 1
         self.requeue(list(calls.values()))
 
+    def follows(self, call: Call) -> bool:
+        """Put a call behind another that is just like the last one, as most are which are submitted in a row. Whether it is."""
+        latest = self._latest  # all of this in one place: a tenth of a short call's time
+        if latest is None or not latest.count or call.resource is not PLAIN or call.is_many or call.cost:
+            return False
+        level = latest.level
+        queue = level.queue
+        if call.queue != queue.name or call.priority != level.priority:
+            return False
+        call.state = WAITING
+        latest.calls.append(call)
+        latest.count += 1
+        level.count += 1
+        queue.waiting += 1
+        return True
+
     def enqueue(self, call: Call) -> None:
         """A call may run: it waits in its queue."""
         call.state = WAITING
@@ -54,6 +72,8 @@ class Waiting:
         if call.nest is not None:
             self._nesting.offer(call, call.nest)
         backlog = self._backlog_of(call)
+        if backlog.resource is PLAIN:
+            self._latest = backlog
         if backlog.add(call):
             if backlog.count > call.items:  # a costly call overtakes, but all have waited since before
                 self._holding.offer_head(backlog)

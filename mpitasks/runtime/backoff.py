@@ -6,8 +6,12 @@ import os
 import time
 
 FIRST_NAP, LONGEST_NAP = 20e-6, 1e-3
-AWAKE, AWAKE_NAP = 0.1, 200e-6
-"""For so many seconds after something has happened, no nap is longer than this: what follows soon is to be heard at once."""
+AWAKE, AWAKE_NAP = 0.1, 50e-6
+"""For so many seconds after something has happened, no nap is longer than this: what follows soon is to be heard at once.
+
+Linux makes 120 µs of it, since it may ring 50 µs late, and takes 20 to wake a process. That is 7 % of a core for 0.1 s, where
+naps of 200 µs took 5. Naps of 20 µs bring nothing more.
+"""
 
 SILENCES = ((5.0, 10e-3), (1.0, 5e-3))
 """After so many seconds of silence, nap so long: naps of 1 ms cost 3.3 % of a core, 5 ms 1.3 %, 10 ms 0.7 %."""

@@ -62,10 +62,10 @@ class FarmCall(Call):
     __slots__ = ("future", "payload", "plan", "rare", "target")
 
     def __init__(self, call_id: CallId, plan: Plan, resource: Hashable, payload: wire.Payload, future: Future[Any]) -> None:
-        size = len(payload) if isinstance(payload, bytes) else wire.SMALL if len(payload) == 1 else wire.size_of(payload)
+        size = wire.SMALL if len(payload) == 1 and type(payload) is tuple else wire.size_of(payload)
         # What has a limit goes alone: nothing may wait behind a call that perhaps never ends.
         chunk = plan.chunk if plan.timeout is None else 1
-        super().__init__(call_id, plan.queue, plan.priority, resource, chunk, size, plan.cost)
+        Call.__init__(self, call_id, plan.queue, plan.priority, resource, chunk, size, plan.cost)  # `super` takes 60 ns more
         self.future = future
         self.plan = plan
         self.payload = payload

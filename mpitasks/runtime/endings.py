@@ -77,6 +77,11 @@ class Endings:
         """Whether no call can be submitted any more."""
         return self.closing or self._drive.broken is not None
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether of calls that have returned, and on which nothing else depends, only their futures have to know."""
+        return not (self.closing or self.draining)
+
     # ---------------------------------------------------------------- outcomes
 
     def returned(self, calls: list[FarmCall], outcomes: list[Outcome]) -> None:
@@ -121,11 +126,9 @@ class Endings:
         self.later.add(call, now + pause)
         return True
 
-    def finish_plain(self, ended: list[tuple[Future[Any], wire.Payload]]) -> None:
-        """Calls have returned of which only their futures have to know, in this order; the list is empty afterwards."""
-        if ended:
-            self._news.ended.extend(end_returned(ended))
-            ended.clear()
+    def finish_plain(self, ended: Iterable[tuple[Future[Any], wire.Payload]]) -> None:
+        """Calls have returned of which only their futures have to know, in this order."""
+        self._news.ended.extend(end_returned(ended))
 
     def finish(self, call: FarmCall, payload: wire.Payload, *, returned: bool) -> None:
         """A call has its outcome."""

@@ -5,6 +5,7 @@ Everything here happens under the master's lock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures._base import PENDING
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from ..futures import Future
 from ..ids import CallId, Rank
 from ..transport import wire
 from ..transport.base import Arrival, Death, Transport
-from . import logs
+from . import columns, logs
 from .alarm import ENDED_FOR_ANOTHER, Limit
 from .batches import Batches
 from .calls import PLAINLY, FarmCall, ours
@@ -105,13 +106,11 @@ class Intake:
 
     def _take_report(self, source: Rank, message: tuple[Any, ...], now: float) -> None:
         _, outcomes, given_back, records, holdings = message
-        if outcomes:
-            ended = self._scheduler.calls_finished(source, [(one[0], one[2]) for one in outcomes], now)
-            calls = cast("list[FarmCall]", ended)
-            self._overdue.answered(source, outcomes)
-            if len(calls) < len(outcomes):
-                outcomes = self._without_late(source, calls, outcomes)
-            self._take_outcomes(calls, outcomes, now)
+        if type(outcomes) is tuple:
+            self._take_values(source, outcomes, now)
+        elif outcomes:
+            ids, _, seconds, _ = zip(*outcomes, strict=True)
+            self._end(source, self._finished(source, ids, seconds, now), outcomes, now)
         if given_back is not None:
             self._scheduler.given_back(source, given_back, now)
             if self._endings.closing:
@@ -122,16 +121,38 @@ class Intake:
             self._scheduler.resources_held(source, map(_identity, held), known, now)
         self._news.records.extend(records)
 
+    def _finished(self, source: Rank, ids: Sequence[CallId], seconds: Sequence[float | None], now: float) -> list[FarmCall]:
+        """The calls that a slave has ended, each in so many seconds, but for what was given up before."""
+        calls = self._scheduler.calls_finished(source, zip(ids, seconds, strict=True), now)
+        self._overdue.answered(source, ids)
+        return cast("list[FarmCall]", calls)
+
+    def _take_values(self, source: Rank, values: columns.Outcomes, now: float) -> None:
+        """Many calls have returned: mostly, only their futures have to know."""
+        calls = self._finished(source, values[0], values[1], now)
+        futures = [call.future for call in calls if call.rare is PLAINLY and call.dependents is None]
+        if len(futures) == len(values[0]) and self._endings.are_plain:
+            self._endings.finish_plain(zip(futures, columns.payloads_of(values), strict=True))
+        else:
+            self._end(source, calls, columns.outcomes_of(values), now)
+
+    def _end(self, source: Rank, calls: list[FarmCall], outcomes: list[Outcome], now: float) -> None:
+        """End these calls."""
+        if len(calls) < len(outcomes):
+            outcomes = self._without_late(source, calls, outcomes)
+        self._take_outcomes(calls, outcomes, now)
+
     def _take_outcomes(self, calls: list[FarmCall], outcomes: list[Outcome], now: float) -> None:
         endings = self._endings
         endings.returned(calls, outcomes)
-        ends_plainly = not (endings.closing or endings.draining)
+        are_plain = endings.are_plain
         plain: list[tuple[Future[Any], wire.Payload]] = []
         for call, (_, failure, _, payload) in zip(calls, outcomes, strict=True):
-            if failure is None and call.rare is PLAINLY and call.dependents is None and ends_plainly:
+            if failure is None and call.rare is PLAINLY and call.dependents is None and are_plain:
                 plain.append((call.future, payload))
                 continue
             endings.finish_plain(plain)  # in the order in which they ended
+            plain.clear()
             if failure is None:
                 endings.counted(call)
                 endings.finish(call, payload, returned=True)
@@ -186,7 +207,7 @@ class Intake:
 
     def note_end(self, rank: Rank, call_id: CallId, *, was_given_up: bool) -> None:
         """A slave has ended a call without an outcome."""
-        self._overdue.answered(rank, [(call_id, None, None, b"")])
+        self._overdue.answered(rank, [call_id])
         if was_given_up:
             self._without_late(rank, [], [])
 

@@ -117,8 +117,8 @@ class Items(Many):
 
     __slots__ = ("batch", "plan", "rank")
 
-    known = None
-    """No outcome of these is kept."""
+    rare = None
+    """What they have beside their arguments is their batch's."""
 
     def __init__(self, batch: Batch, first: CallId, items: int) -> None:
         plan = batch.plan

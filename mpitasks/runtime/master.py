@@ -63,12 +63,6 @@ if TYPE_CHECKING:
 
 KEPT_APART = 0.02
 """Seconds from which on calls are worth to be in the journal before the slave has the next one."""
-SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
-"""Calls submitted in a row, for each rank and at most, after which the submitting thread looks for outcomes itself.
-
-At 3 µs a call that is 0.4 ms with one slave. Where calls do nothing, this is how many go into a window: a look, a report and a
-window take 24 µs, which 32 calls felt.
-"""
 SETTLE_WITHIN = 30.0
 """Seconds that slaves get at the end to say that no callback is left; they need milliseconds."""
 
@@ -79,7 +73,7 @@ class Master:
     is_inline = False
     """Whether main runs the calls."""
 
-    _unlooked, _decide_at = 0, 0.0
+    _decide_at = 0.0
 
     def __init__(
         self,
@@ -94,7 +88,6 @@ class Master:
         self.places = places
         """Host and process of each rank, where ranks are processes."""
         self.interrupts = Interrupts((*ENDS, DRAIN_SIGNAL))
-        self._looks_after = min(MOST_A_LOOK, SUBMITS_A_LOOK * transport.size)
         self._transport = transport
         self._lock = threading.RLock()  # by one thread once; it is one that knows its owner: see `withdraw`
         self._discarded: deque[Future[Any] | Batch] = deque()
@@ -545,19 +538,19 @@ class Master:
 
     def accept(self, call: FarmCall | Items, claims: list[Any]) -> None:
         """A call is submitted by main."""
-        if not self._submissions.admit(call, claims):
-            return
-        if self._scheduler.has_idle:
-            self._drive.heard_at = now = monotonic()
+        self._submissions.accept(call, claims)
+
+    def decide_now(self) -> None:
+        """A call was submitted that a slave may run at once."""
+        self._drive.heard_at = now = monotonic()
+        self._decide(now)
+
+    def look_now(self) -> None:
+        """Many calls were submitted, and nobody has driven the farm meanwhile."""
+        self._drive.heard_at = self._drive.stepped_at = now = monotonic()
+        if self._look(now):
+            self._children.settle()
             self._decide(now)
-            return
-        self._unlooked += call.items
-        if self._unlooked >= self._looks_after:
-            self._unlooked = 0
-            self._drive.heard_at = self._drive.stepped_at = now = monotonic()
-            if self._look(now):
-                self._children.settle()
-                self._decide(now)
 
     def _look(self, now: float) -> bool:
         """Take in what has arrived."""

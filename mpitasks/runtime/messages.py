@@ -86,7 +86,8 @@ their values, as far as they are numbers, short texts and None; other values by 
 like these had better be sent one by one. What has neither ended nor runs was not begun, and goes back."""
 
 Outcome = tuple[CallId, Failure | None, float | None, Payload]
-"""Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception."""
+"""Call id, how it failed (None: it returned), seconds it took (None: it did not begin), value or exception. In windows and
+reports, many calls and outcomes may travel as columns."""
 
 Holdings = tuple[Sequence[Named], Sequence[tuple[Named, float]]]
 """What the slave holds, the longest unused first; what it has acquired since the last report, and in how many seconds."""

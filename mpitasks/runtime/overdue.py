@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import NamedTuple
 
 from ..errors import RemoteTraceback, TaskTimeout
-from ..ids import Rank
+from ..ids import CallId, Rank
 from ..transport.failures import decode_failure, encode_failure
 from ..transport.wire import Payload
 from .alarm import PATIENCE, TIMED_OUT, Limit, ended_with_its_waiter, timed_out
@@ -73,11 +73,10 @@ class Overdue:
         elif some:
             some.pop()
 
-    def answered(self, rank: Rank, outcomes: Sequence[Outcome]) -> None:
-        """A slave has given outcomes."""
+    def answered(self, rank: Rank, call_ids: Collection[CallId]) -> None:
+        """A slave has given the outcomes of these calls."""
         if begun := self._begun.get(rank):
-            ended = {one[0] for one in outcomes}
-            begun[:] = [one for one in begun if one.limit.call_id not in ended]
+            begun[:] = [one for one in begun if one.limit.call_id not in call_ids]
 
     def look(self, now: float, minds_a_child: Callable[[Rank], bool]) -> list[Stuck]:
         """Those that have said nothing for too long; their stacks are fetched first, by a thread, since that takes a while.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from concurrent.futures._base import RUNNING
 from typing import Any, cast
 
 from ..core.calls import Provided
 from ..core.scheduler import Order, Send
-from ..ids import Rank
+from ..ids import CallId, Rank
 from ..transport import wire
 from ..transport.base import Transport
-from .calls import FarmCall
+from .calls import PLAINLY, FarmCall
+from .columns import Calls
 from .functions import Functions
 from .items import Items
-from .messages import ABOVE, BACK, STOP, WINDOW, SentCall, SentMany
+from .messages import ABOVE, BACK, STOP, WINDOW, Named, SentCall, SentMany
 from .shipping import Shipping
 
 
@@ -50,12 +52,42 @@ class Post:
             self.send(order.rank, (BACK,))
 
     def _send_window(self, order: Send) -> None:
+        alike = self._alike(order) if len(order.calls) > 1 and not order.above else None
+        if alike is not None:
+            self.send(order.rank, (WINDOW, {}, [], alike))
+        else:
+            self._send_each(order)
+
+    def _alike(self, order: Send) -> Calls | None:
+        """Calls that differ by nothing but their arguments; None: some differ by more."""
+        calls, rank = cast("list[FarmCall]", order.calls), order.rank
+        plan, needed = calls[0].plan, calls[0].resource
+        if plan.timeout is not None or plan.isolate or self.isolates:
+            return None
+        ids: list[CallId] = []
+        given: list[Any] = []
+        for call in calls:
+            if call.rare is not PLAINLY or call.plan is not plan or call.attempt != 1:
+                return None
+            payload = call.payload
+            if type(payload) is tuple and len(payload) == 1:
+                given.append(payload[0])
+            elif type(payload) is bytes and len(payload) < wire.INLINE:
+                given.append(payload)
+            else:
+                return None
+            ids.append(call.id)
+            future = call.future
+            future._state = RUNNING
+            future.rank, future.attempts = rank, 1
+        return plan.name, _named(needed), ids, given
+
+    def _send_each(self, order: Send) -> None:
         calls: list[SentCall | SentMany] = []
         unwanted: list[tuple[int, ...]] = []
         numbers: set[int] = set()
         rank, isolates = order.rank, self.isolates
-        needed = order.calls[0].resource  # the same for all
-        resource = (needed.kind.name, needed.args) if isinstance(needed, Provided) else None
+        resource = _named(order.calls[0].resource)  # the same for all
         for call in cast("list[FarmCall | Items]", order.calls):
             if isinstance(call, Items):
                 many, stopped = call.batch.send(call, rank)
@@ -87,3 +119,8 @@ class Post:
         self.send(rank, (*kind, functions, dropped, calls))
         for some in unwanted:
             self.send(rank, (STOP, *some))
+
+
+def _named(resource: Hashable) -> Named | None:
+    """What a call's slave is to hold for it."""
+    return (resource.kind.name, resource.args) if isinstance(resource, Provided) else None

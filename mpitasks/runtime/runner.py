@@ -117,17 +117,17 @@ class Runner:
 
     def run(self, call: SentCall) -> Ran:
         """Run one call; every exception is an outcome."""
-        call_id, name, _, attempt, *_ = call
+        call_id, name, _, attempt, _, _, _, wanted, _ = call
         began: float | None = None
         failure: Failure | None
         payload: wire.Payload | Future[Any]
-        context = self.context(name, attempt, call_id)
+        context = Context(name, self._rank, attempt, self._is_stopped, call_id, self._farm, self._known)
         token, outer = enter(context), loops.running()
         if outer is not None:  # inline under an async main, and on top of an async call: it stands still
             _stand_in_for(None)
         try:
-            if call[7] is not None:
-                self._hold(call, call[7], context)
+            if wanted is not None:
+                self._hold(call, wanted, context)
             began = perf_counter()
             failure, payload = None, self._value(call)
         except BaseException as error:  # noqa: BLE001  a task raises anything, SystemExit and KeyboardInterrupt too
@@ -136,7 +136,7 @@ class Runner:
             leave(token)
             if outer is not None:
                 _stand_in_for(outer)
-        if call[7] is not None:
+        if wanted is not None:
             self.keeper.rest()
         seconds = None if began is None else perf_counter() - began
         if not (type(payload) is tuple and len(payload) == 1):
@@ -201,11 +201,11 @@ class Runner:
         else:
             decoded = wire.decode_filled(arguments, values) if values else wire.decode(arguments)
         if terms is None or terms[0] is None:
-            value = self._call(target, *decoded)
+            value = self._call(target, decoded)
             if isinstance(value, CoroutineType):
                 value = self.awaited(value)
         else:
-            value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, *decoded))
+            value = self._limited(call, terms[0], f"a call of {name!r}", partial(self._returned, target, decoded))
         if type(value) in wire.NUMBERS:
             return (value,)
         return self.encoded(name, value)
@@ -225,21 +225,23 @@ class Runner:
             msg = f"{name!r} returned {type(value).__qualname__}, which can't be pickled: {error}"
             raise EncodeError(msg) from error
 
-    def _returned(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+    def _returned(self, target: Target, decoded: tuple[Any, ...]) -> Any:  # noqa: ANN401  whatever the function returns
         """What the function returns, once it has ended."""
-        value = self._call(target, *decoded)
+        value = self._call(target, decoded)
         return self.awaited(value) if isinstance(value, CoroutineType) else value
 
     def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  whatever it returns
         """What an async task returns, once it has ended."""
         return self._await(self.alarm.as_task(coroutine))
 
-    def _call(self, target: Target, *decoded: Any) -> Any:  # noqa: ANN401  whatever the function returns
+    def _call(self, target: Target, decoded: tuple[Any, ...]) -> Any:  # noqa: ANN401  whatever the function returns
         mpitasks_calls = "task"  # noqa: F841  what follows is the user's code: see interrupts.MARK
         if isinstance(target, str):
             args, kwargs = decoded
             task = registry.get(target)
-            return task.fn(current(), *args, **kwargs) if task.bind else task.fn(*args, **kwargs)
+            if task.bind:
+                return task.fn(current(), *args, **kwargs)
+            return task.fn(*args, **kwargs) if kwargs else task.fn(*args)  # to pass on no keywords takes a third of all this
         if target is None:
             function, args, kwargs = decoded
             return function(*args, **kwargs)

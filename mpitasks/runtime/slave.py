@@ -26,6 +26,7 @@ from .. import output
 from ..ids import MASTER, CallId, Rank
 from ..transport import wire
 from ..transport.base import Transport
+from . import columns
 from .alarm import ENDED_FOR_ANOTHER, SOON, TIMED_OUT, Limit, Watched
 from .backoff import Backoff
 from .depth import one_level_deeper
@@ -237,11 +238,7 @@ class Slave:
     def _take_in(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == WINDOW:
-            self._know(message[1], message[2])
-            if self._waits:  # it was on its way when a call began to wait; the main thread is not to see it
-                self._send_report([], [call[0] for call in message[3]])
-            else:
-                self._inbox.extend(message[3])
+            self._take_window(*message[1:])
         elif kind == STOP:
             first, count = message[1], (*message, 1)[2]
             self._stopped.update(map(CallId, range(first, first + count)))
@@ -260,6 +257,20 @@ class Slave:
             self._runner.farm().take_in(message)
         elif self._isolation is None or not self._isolation.ask_stack(self._tell_stacks):
             self._transport.send(MASTER, wire.pack((STACKS, self._stacks())))
+
+    def _take_window(
+        self,
+        functions: dict[int, Callable[..., Any]],
+        dropped: list[int],
+        calls: list[SentCall | SentMany] | columns.Calls,
+    ) -> None:
+        """Calls came to be run."""
+        self._know(functions, dropped)
+        each = columns.calls_of(calls) if isinstance(calls, tuple) else calls
+        if self._waits:  # it was on its way when a call began to wait; the main thread is not to see it
+            self._send_report([], [call[0] for call in each])
+        else:
+            self._inbox.extend(each)
 
     def _take_above(
         self, wait: int, functions: dict[int, Callable[..., Any]], dropped: list[int], calls: list[SentCall]
@@ -329,7 +340,8 @@ class Slave:
         if given_back or held is not self._held:
             acquired, self._acquired = self._acquired, []
             holdings, self._held = (held, acquired), held
-        self._transport.send(MASTER, wire.pack((REPORT, outcomes, given_back, records, holdings)))
+        told = columns.as_columns(outcomes) if len(outcomes) > 1 else outcomes
+        self._transport.send(MASTER, wire.pack((REPORT, told, given_back, records, holdings)))
 
     def finish_sending(self) -> None:
         """Wait until large outcomes are sent: their memory is the user's, and the next call may write to it."""
@@ -517,7 +529,13 @@ class Slave:
     def _run(self, call: SentCall | SentMany) -> Ran | None:
         """Run one call, here or in a child; or many. None: there is nothing to tell, but what was told."""
         sent: Any = call  # mypy can't tell them apart by their lengths, and a cast would cost some of a call's time
-        outcome = self._run_one(sent) if len(call) == A_CALL else self._loop.run(sent)
+        outcome: Ran | None
+        if len(call) != A_CALL:
+            outcome = self._loop.run(sent)
+        elif call[7] is None and call[8] is None:
+            outcome = self._runner.run(sent)
+        else:
+            outcome = self._run_on_terms(sent)
         if outcome is None:
             return None
         if self._runner.made is not None and self._runner.made.parents:
@@ -526,11 +544,9 @@ class Slave:
             self._stopped.discard(outcome[0])
         return self._own_seconds(outcome) if self._above else outcome
 
-    def _run_one(self, call: SentCall) -> Ran:
-        """Run one call, here or in a child."""
+    def _run_on_terms(self, call: SentCall) -> Ran:
+        """Run one call that needs a resource, or has a limit, or runs in a child."""
         resource, terms = call[7], call[8]
-        if resource is None and terms is None:
-            return self._runner.run(call)
         is_isolated = terms is not None and terms[1]
         if resource is not None:
             self._let_go(here=is_isolated)

@@ -16,6 +16,7 @@ from ..futures import Future
 from ..ids import CallId
 from ..plans import Plan, replace
 from ..transport import wire
+from ..transport.wire import NUMBERS
 from .arguments import Encoder
 from .calls import FarmCall
 from .children import SlavesChild
@@ -28,11 +29,23 @@ from .messages import Submission
 from .recall import Recall
 from .shipping import Shipping
 
+SUBMITS_A_LOOK, MOST_A_LOOK = 64, 512
+"""Calls submitted in a row, for each rank and at most, after which the submitting thread looks for outcomes itself.
+
+At 3 µs a call that is 0.4 ms with one slave. Where calls do nothing, this is how many go into a window: a look, a report and a
+window take 24 µs, which 32 calls felt.
+"""
+
+
+NO_ARGUMENTS: wire.Payload = ((),)
+"""Once for all: see `columns.NOTHING`."""
+
 
 class _Running(Farm, Protocol):
     """What is needed of the master."""
 
-    def accept(self, call: FarmCall, claims: list[Any]) -> None: ...
+    def decide_now(self) -> None: ...
+    def look_now(self) -> None: ...
     def wait_for_sends(self) -> None: ...
 
 
@@ -53,6 +66,11 @@ class Submissions:
         drive: Drive,
     ) -> None:
         self._farm = farm
+        self._looks_after = min(MOST_A_LOOK, SUBMITS_A_LOOK * (farm.slaves + 1))
+        self._unlooked = 0
+        """Calls submitted since the last look."""
+        self._plain: Plan | None = None
+        """A plan that was looked at, and of whose calls nothing but the arguments has to be."""
         self._lock = lock
         self._scheduler = scheduler
         self._recall = recall
@@ -72,6 +90,27 @@ class Submissions:
             EncodeError: An argument can't be pickled; the message names it.
             FarmBroken: The farm has ended.
         """
+        are_numbers = not (kwargs or (args and not NUMBERS.issuperset(map(type, args))))
+        if not are_numbers or plan is not self._plain or self._recall.book is not None:
+            return self._submit_with_care(plan, args, kwargs, resource)
+        future: Future[Any] = Future(self._farm, plan.name)
+        call = future._call = FarmCall(next(self._ids), plan, resource, (args,) if args else NO_ARGUMENTS, future)
+        self._lock.acquire()  # half the time of `with`
+        try:
+            if self._endings.closing or self._drive.broken is not None or self._losses.nobody_left:
+                self.accept(call, [])
+            elif self._scheduler.submitted(call):
+                self._farm.decide_now()
+            else:
+                self._unlooked += 1
+                if self._unlooked >= self._looks_after:
+                    self._look()
+        finally:
+            self._lock.release()
+        return future
+
+    def _submit_with_care(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], resource: Hashable) -> Future[Any]:
+        """Take a call of which more has to be seen to."""
         payload, claims = self._encoder.arguments(plan, args, kwargs)
         future: Future[Any] = Future(self._farm, plan.name)
         call = future._call = FarmCall(next(self._ids), plan, resource, payload, future)
@@ -79,7 +118,7 @@ class Submissions:
             return future
         if plan.function is None and plan.setup is None and (isinstance(payload, bytes) or len(payload) == 1):
             with self._lock:
-                self._farm.accept(call, claims)
+                self.accept(call, claims)
         else:
             self._submit_unusual(call, claims)
         return future
@@ -119,7 +158,7 @@ class Submissions:
                 call.own()  # its function is to be let go of when it ends
             if setup is not None:
                 call.own().setup = self._functions.number_for_ever(setup)
-            self._farm.accept(call, claims)
+            self.accept(call, claims)
             leaving = shared and call.state == SENT
             if shared and not leaving:
                 call.payload = wire.snapshot(payload)
@@ -138,6 +177,26 @@ class Submissions:
             return self._shipping.add(payload)
 
     # ---------------------------------------------------------------- under the lock
+
+    def accept(self, call: FarmCall | Items, claims: list[Any]) -> None:
+        """A call is submitted by main.
+
+        Raises:
+            FarmBroken: The farm has ended.
+        """
+        if not self.admit(call, claims):
+            return
+        if self._scheduler.has_idle:
+            self._farm.decide_now()
+            return
+        self._unlooked += call.items
+        if self._unlooked >= self._looks_after:
+            self._look()
+
+    def _look(self) -> None:
+        """Many calls were submitted: take in what has arrived, or their slaves would run out of others."""
+        self._unlooked = 0
+        self._farm.look_now()
 
     def admit(self, call: FarmCall | Items, claims: list[Any]) -> bool:
         """A call is submitted. False if it is not for the scheduler, or has ended already.
@@ -163,6 +222,8 @@ class Submissions:
         if claims or plan.after:
             return self._tie(call, claims)
         self._scheduler.submitted(call)
+        if plan.function is None and plan.setup is None and not plan.memo:
+            self._plain = plan
         return True
 
     def _refuse(self, what: str) -> NoReturn:

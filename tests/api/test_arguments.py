@@ -290,6 +290,18 @@ def test_a_future_that_its_run_left_behind_is_refused(threads: Run) -> None:
         threads(wait_for)
 
 
+@pytest.mark.parametrize("value", [5, 2.5, None, "text"])
+def test_a_future_whose_value_is_known_is_pickled_as_that(farm: Run, value: object) -> None:
+    """Anywhere, and after the run too: whoever has asked for it, has it."""
+
+    def main() -> Future[object]:
+        future = echo.delay(value)
+        assert (future.result(), pickle.loads(pickle.dumps(future))) == (value, value)
+        return future
+
+    assert pickle.loads(pickle.dumps(farm(main))) == value
+
+
 def test_a_future_cannot_be_pickled_elsewhere(threads: Run) -> None:
     """It belongs to its run."""
 

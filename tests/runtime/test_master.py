@@ -12,7 +12,7 @@ import mpitasks
 from mpitasks import DependencyFailed, FarmBroken
 from mpitasks.ids import Rank
 from mpitasks.runtime.functions import MOST_KEPT, Functions, dumps, is_known, names_known_everywhere
-from mpitasks.runtime.master import SUBMITS_A_LOOK
+from mpitasks.runtime.submissions import SUBMITS_A_LOOK
 from tests.runtime.world import World, do, echo, fail, inside, one_by_one
 
 if TYPE_CHECKING:

@@ -529,7 +529,7 @@ def test_a_slave_that_minds_a_child_has_time() -> None:
     due = watch.due
     assert watch.look(due, lambda rank: rank == 1) == []
     assert watch.due == due + overdue.SILENCE
-    watch.answered(Rank(1), [(CallId(1), None, None, b"")])
+    watch.answered(Rank(1), [CallId(1)])
     assert watch.due > due
 
 

@@ -68,7 +68,7 @@ def test_first_poll_then_yield_then_nap(time: Time) -> None:
 
 
 def test_naps_grow_to_a_millisecond(time: Time) -> None:
-    """Each half as long again; but what follows within 100 ms is heard after 0.2 ms at most."""
+    """Each half as long again; but what follows within 100 ms is heard after 0.05 ms at most."""
     pauses, began = backoff.threads(), time.now
     while time.now < began + 2 * AWAKE:
         pauses.pause()

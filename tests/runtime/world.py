@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpitasks import Futures, farm, task
-from mpitasks.runtime import messages
+from mpitasks.runtime import columns, messages
 from mpitasks.runtime.backoff import Backoff
 from mpitasks.runtime.master import Master
 from mpitasks.runtime.slave import A_CALL, Slave
@@ -56,7 +56,7 @@ class Tapped:
         """Write down and send."""
         # Copied: Python 3.11 crashes where it collects views of memory in a circle with a PickleBuffer of them.
         message = wire.unpack(wire.Packet(packet.header, [bytearray(frame) for frame in packet.frames]))
-        self._log.append((self.rank, int(rank), NAMES[message[0]], *message[1:]))
+        self._log.append((self.rank, int(rank), NAMES[message[0]], *_one_by_one(message)[1:]))
         self.inner.send(rank, packet)
 
 
@@ -103,6 +103,15 @@ class World:
 def _ids(call: tuple[Any, ...]) -> list[int]:
     """Of a call that was sent, or of many as one."""
     return [call[0] + place for place in range(1 if len(call) == A_CALL else len(call[5]))]
+
+
+def _one_by_one(message: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The message, with calls and outcomes one by one that travel as columns."""
+    if message[0] == messages.WINDOW and isinstance(message[3], tuple):
+        return *message[:3], columns.calls_of(message[3])
+    if message[0] == messages.REPORT and isinstance(message[1], tuple):
+        return message[0], columns.outcomes_of(message[1]), *message[2:]
+    return message
 
 
 def one_by_one(of: Task[..., T], items: Iterable[Any], *, chunksize: int) -> Futures[T]:
