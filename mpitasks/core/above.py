@@ -49,6 +49,7 @@ class Above:
         call.nest.slave = slave
         slave.window, slave.queue, slave.resource = {}, None, PLAIN
         slave.before, slave.taking, slave.first, slave.deep = None, False, None, {}
+        slave.alone = False
         slave.progress_at = self._board.now = now
         self._nesting.waits(slave)
 

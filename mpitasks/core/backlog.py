@@ -306,6 +306,7 @@ class Queue:
 
     __slots__ = (
         *(
+            "lag",
             "levels",
             "max_slaves",
             "mean",
@@ -337,6 +338,8 @@ class Queue:
         """Slaves that run this task: from the first send until the last outcome."""
         self.mean: float | None = None
         """Seconds a call, as a moving average; None until one has ended."""
+        self.lag = 0.0
+        """Seconds that lately passed besides a call that was sent to an idle slave, as a moving average."""
         self.owed: dict[Hashable, None] = {}
         """Resources whose holders would run its calls, but for its limit."""
         self.served = 0.0

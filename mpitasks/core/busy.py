@@ -24,6 +24,9 @@ from .slaves import Slave
 NEWEST = 0.2
 """Part of the latest call in the mean of a queue: it follows a sweep whose cells grow, and rides over one outlier."""
 
+LONGER = 1.5
+"""How often the mean goes into what is a long call among such."""
+
 
 class Busy:
     """Busy slaves, from their first call until they are idle."""
@@ -71,10 +74,16 @@ class Busy:
         self.look_at = self._board.now + self._rules.late / 2
         if len(self._board.slaves) > 1:
             for late_at, slave in self.late_ones():
-                if late_at <= self._board.now and slave.resource is PLAIN and not next(iter(slave.window.values())).chunk:
+                if self._keeps_others(slave, late_at):
                     slave.asked_back = True
                     self.shallow(slave)
                     yield TakeBack(slave.rank)
+
+    def _keeps_others(self, slave: Slave, late_at: float) -> bool:
+        """One call of that slave is late, and lasts for longer than such calls do: others had better go elsewhere."""
+        mean = slave.queue.mean if slave.queue is not None else None
+        is_late = max(late_at, slave.progress_at + LONGER * (mean or 0.0)) <= self._board.now
+        return is_late and slave.resource is PLAIN and not next(iter(slave.window.values())).chunk
 
     @property
     def any_deep(self) -> bool:
@@ -178,6 +187,11 @@ class Busy:
         self._idle.add(slave)
         if slave.holds:
             self._holding.offer_held(slave)
+
+    def learn_lag(self, slave: Slave, queue: Queue, seconds: float | None, now: float) -> None:
+        """What was sent alone has ended, after so many seconds of its own: for the others of those, the slave was without."""
+        if seconds is not None and not slave.taking:  # what acquires is not in the seconds of a call
+            queue.lag += NEWEST * (now - slave.progress_at - seconds - queue.lag)
 
     def learn(self, slave: Slave, queue: Queue, seconds: Collection[float | None]) -> None:
         """Take in how long calls took, if they began."""

@@ -169,6 +169,8 @@ class Scheduler:
             for call in calls:
                 self._suspects.acquitted(call)
         if queue is not None:
+            if slave.alone:
+                self._busy.learn_lag(slave, queue, finished[0][1], now)
             self._busy.learn(slave, queue, took.values())
         self._busy.progress(slave, now)
         if window:
@@ -275,6 +277,8 @@ class Scheduler:
         many.state = ENDED
         self.unfinished -= done
         if done and slave.queue is not None:
+            if slave.alone and not left and unbegun is None:
+                self._busy.learn_lag(slave, slave.queue, seconds, now)
             self._busy.learn_many(slave, slave.queue, done, seconds)
         if unbegun is not None:
             self._waiting.requeue([unbegun])

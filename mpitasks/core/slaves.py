@@ -16,6 +16,7 @@ class Slave:
     """One slave: its window and the resources it holds."""
 
     __slots__ = (
+        "alone",
         "asked_back",
         "before",
         "came_from",
@@ -64,6 +65,8 @@ class Slave:
         """Where it stands while calls wait behind another in its window."""
         self.progress_at = 0.0
         """When it last took calls or gave an outcome."""
+        self.alone = False
+        """Its window is what was sent to it when it had nothing: one call, or many as one."""
         self.asked_back = False
         """It was asked to give back what it has not begun, and has not answered."""
         self.waits: Waits | None = None

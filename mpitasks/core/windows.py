@@ -19,6 +19,9 @@ from .waiting import Waiting
 GAPS_COVERED, MOST_WORTH = 4.0, 0.2
 """Gaps between two decisions that a window covers, since it is refilled at its half and they vary; seconds that it may last."""
 
+MOST_LAG = 0.03
+"""The part of a call's time for which a slave may wait for the next one."""
+
 
 class Windows:
     """Fills windows, and tops them up."""
@@ -63,9 +66,17 @@ class Windows:
 
     def _usual_size(self, queue: Queue, most: int | None = None) -> int:
         """The same, where the user has no wish."""
-        if queue.mean is None or queue.mean >= self._worth or queue.mean >= self._apart:
+        if queue.mean is None or queue.mean >= self._apart:
             return 1
-        return max(1, min(most or self._rules.most_calls, int(self._worth / max(queue.mean, 1e-7))))
+        size = min(most or self._rules.most_calls, int(self._worth / max(queue.mean, 1e-7)))
+        return size if size > 1 else 2 if self._is_ahead(queue, queue.mean) else 1
+
+    def _is_ahead(self, queue: Queue, mean: float) -> bool:
+        """A slave is to have its next call before it ends one: else it would wait for too long, beside what calls take.
+
+        Not as a queue runs out: then, the next call is for whoever ends first.
+        """
+        return queue.lag > MOST_LAG * mean and mean < MOST_WORTH and self.even(queue) > 1
 
     def even(self, queue: Queue) -> int:
         """A slave's part of what waits, so that no window is long when the queue runs out."""
@@ -96,6 +107,7 @@ class Windows:
     def _take(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
         """Put the next calls of that backlog into the window of that slave."""
         window, head = slave.window, backlog.head()
+        was_empty = not window
         if self._board.has_many:
             calls = self._take_with_many(slave, queue, backlog)
         else:
@@ -113,6 +125,7 @@ class Windows:
             call.state = SENT
             call.attempt += 1
             window[call.id] = call
+        slave.alone = was_empty and len(calls) == 1
         return calls
 
     def _take_with_many(self, slave: Slave, queue: Queue, backlog: Backlog) -> list[Call]:
