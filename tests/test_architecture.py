@@ -366,7 +366,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("simulator.builtin", "simulator.farm", "simulator.report", "simulator.saturation", "simulator.simulation"),
         "simulator.workload",
     },
-    "simulator.saturation": {"simulator.farm", "simulator.simulation", "simulator.workload"},
+    "simulator.saturation": {"simulator.farm", "simulator.workload"},
     "simulator.workload": {"core.calls"},
     "simulator.builtin": {"simulator.workload"},
     "simulator.farm": {"core.calls", "core.prices", "core.scheduler", "simulator.workload"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from math import ceil
 
 from .backlog import Backlog, Queue
 from .board import Board
@@ -69,14 +70,17 @@ class Windows:
         if queue.mean is None or queue.mean >= self._apart:
             return 1
         size = min(most or self._rules.most_calls, int(self._worth / max(queue.mean, 1e-7)))
-        return size if size > 1 else 2 if self._is_ahead(queue, queue.mean) else 1
+        return size if size > 1 else self._ahead(queue, queue.mean)
 
-    def _is_ahead(self, queue: Queue, mean: float) -> bool:
-        """A slave is to have its next call before it ends one: else it would wait for too long, beside what calls take.
+    def _ahead(self, queue: Queue, mean: float) -> int:
+        """How many calls, where one fills a window: more, if a slave would wait for the next one too long beside that.
 
-        Not as a queue runs out: then, the next call is for whoever ends first.
+        It is sent more at the half of a window, so that this has to last for as long as it would wait. As a queue runs out,
+        the next call is for whoever ends first.
         """
-        return queue.lag > MOST_LAG * mean and mean < MOST_WORTH and self.even(queue) > 1
+        if queue.lag <= MOST_LAG * mean or mean >= MOST_WORTH:
+            return 1
+        return max(1, min(2 * ceil(queue.lag / mean), max(2, int(MOST_WORTH / mean)), self.even(queue)))
 
     def even(self, queue: Queue) -> int:
         """A slave's part of what waits, so that no window is long when the queue runs out."""

@@ -80,6 +80,58 @@ def test_short_calls_share_windows_where_long_ones_are_kept_apart(world: World) 
     assert world.decide() == {1: "a2 a3 a4 a5 a6"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "lag", "window"),
+    [
+        (0.05, 0.001, "a2"),
+        (0.05, 0.05, "a2 a3"),  # what is learned is a fifth of that
+        (0.05, 0.3, "a2 a3 a4 a5"),  # no more than last for 0.2 seconds
+        (0.3, 0.3, "a2"),
+    ],
+)
+def test_a_slave_that_would_wait_has_its_next_call_before(
+    world_of: Callable[..., World], seconds: float, lag: float, window: str
+) -> None:
+    """What passes besides a call that was sent alone is what its slave would wait: a window lasts for that."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    world.submit("a")
+    assert world.decide() == {1: "a1"}
+    world.now += seconds + lag
+    world.finish(1, seconds=seconds)
+    world.submit("a", n=9)
+    assert world.decide() == {1: window}
+
+
+def test_nobody_has_a_call_ahead_that_is_kept_apart(world_of: Callable[..., World]) -> None:
+    """With a journal, as above."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    world.scheduler.keep_apart(0.02)
+    world.submit("a")
+    assert world.decide() == {1: "a1"}
+    world.now += 0.1
+    world.finish(1, seconds=0.05)
+    world.submit("a", n=9)
+    assert world.decide() == {1: "a2"}
+
+
+def test_nobody_has_a_call_ahead_as_a_queue_runs_out(world_of: Callable[..., World]) -> None:
+    """It is for the slave that ends first."""
+    world = world_of(slaves=2)
+    world.queue("a")
+    world.submit("a")
+    assert world.decide() == {2: "a1"}
+    world.now += 0.1
+    world.finish(2, seconds=0.05)
+    world.submit("a", n=4)
+    assert world.decide() == {2: "a2 a3", 1: "a4"}
+    world.finish(2, seconds=0.05)
+    assert world.decide() == {}
+    world.finish(1, seconds=0.05)
+    assert world.decide() == {1: "a5"}
+
+
 def test_the_mean_follows_the_calls(world: World) -> None:
     """When calls get long, windows get short."""
     world.submit("a", n=2)
