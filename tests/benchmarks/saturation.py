@@ -46,9 +46,11 @@ def main() -> int:
         costs = _costs(peer, settings)
         print(f"{peer.name}: {', '.join(f'{1e6 * cost:.2f}' for cost in costs)} us: alone, among many, a look", flush=True)
         shortest = _ours(costs) if peer is OURS else _theirs(costs)
-        lines[peer.name] = [shortest(slaves) for slaves in SLAVES]
-        for slaves, seconds in zip(SLAVES, lines[peer.name], strict=True):
+        lines[peer.name] = []
+        for slaves in SLAVES:
+            seconds = shortest(slaves)
             print(f"  {slaves:>7,} slaves {1e3 * seconds:10.3g} ms", flush=True)
+            lines[peer.name].append(seconds)
     if not given.dry:
         _draw(lines)
     return 0
