@@ -17,19 +17,29 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from catalogue import OURS, PEERS, Peer
 from running import CHECKOUT, Settings, install, samples_of
+
+if TYPE_CHECKING:
+    from mpitasks.simulator import Costs as MasterCosts
 
 PICTURE = CHECKOUT / "docs" / "saturation.svg"
 SLAVES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PART = 0.9
 """Of the slaves' time, in calls."""
+SIMULATED = 10_000
+"""Slaves up to which each number of them is simulated; with more, calls are longer in proportion, as one run confirms."""
 MANY = 15
 """Slaves while costs are measured: with three on two cores, a master also waits, and two of these do that at full speed."""
 ROUNDS = 3
-LINES = {OURS.name: ("#2f5d8a", "below"), "mpi-master-slave": ("#c0392b", "above"), "mpi4py.futures": ("#1e7a34", "above")}
-"""Their colours, and the side on which their names stand."""
+LINES = {
+    OURS.name: ("#2f5d8a", 5, "above"),
+    "mpi-master-slave": ("#c0392b", 2, "above"),
+    "mpi4py.futures": ("#1e7a34", 4, "below"),
+}
+"""Their colours, and beside which point of the line their names stand."""
 LENGTHS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
 """Seconds, at which there are marks."""
 Costs = tuple[float, float, float]
@@ -42,10 +52,12 @@ def main() -> int:
     sys.path.insert(0, str(CHECKOUT))
     settings = Settings(given.venvs.resolve(), given.mpi, quick=False, limit=150.0, rounds=ROUNDS, only=("master",))
     lines: dict[str, list[float]] = {}
+    ours = (0.0, 0.0, 0.0)
     for peer in (peer for peer in PEERS if peer.name in LINES):
         costs = _costs(peer, settings)
         print(f"{peer.name}: {', '.join(f'{1e6 * cost:.2f}' for cost in costs)} us: alone, among many, a look", flush=True)
         shortest = _ours(costs) if peer is OURS else _theirs(costs)
+        ours = costs if peer is OURS else ours
         lines[peer.name] = []
         for slaves in SLAVES:
             seconds = shortest(slaves)
@@ -53,6 +65,8 @@ def main() -> int:
             lines[peer.name].append(seconds)
     if not given.dry:
         _draw(lines)
+    confirmed = _confirm(ours, SLAVES[-1], lines[OURS.name][-1])
+    print(f"{OURS.name}, {SLAVES[-1]:,} slaves, simulated: {confirmed:.1%} busy")
     return 0
 
 
@@ -82,11 +96,23 @@ def _costs(peer: Peer, settings: Settings) -> Costs:
 
 def _ours(costs: Costs) -> Callable[[int], float]:
     """By the simulator, which sends calls in windows, as real runs do."""
-    from mpitasks.simulator import Costs, shortest_calls  # noqa: PLC0415  from this checkout
+    from mpitasks.simulator import shortest_calls  # noqa: PLC0415  from this checkout
+
+    return lambda slaves: max(1.0, slaves / SIMULATED) * shortest_calls(min(slaves, SIMULATED), _simulated(costs), PART)
+
+
+def _confirm(costs: Costs, slaves: int, seconds: float) -> float:
+    """How busy so many slaves are with calls as long as that."""
+    from mpitasks.simulator.saturation import busy  # noqa: PLC0415  as above
+
+    return busy(slaves, seconds, _simulated(costs))
+
+
+def _simulated(costs: Costs) -> MasterCosts:
+    from mpitasks.simulator import Costs as MasterCosts  # noqa: PLC0415  as above
 
     alone, among, _ = costs
-    master = Costs(message=max(0.0, alone - among) / 2, call=among)
-    return lambda slaves: shortest_calls(slaves, master, PART)
+    return MasterCosts(message=max(0.0, alone - among) / 2, call=among)
 
 
 def _theirs(costs: Costs) -> Callable[[int], float]:
@@ -105,13 +131,11 @@ def _draw(lines: dict[str, list[float]]) -> None:
     figure = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor="white")  # not clear: pages may be dark
     axes = figure.add_subplot()
     for name, seconds in lines.items():
-        colour, side = LINES[name]
+        colour, place, side = LINES[name]
         axes.loglog(SLAVES, seconds, "o-", color=colour, linewidth=2, markersize=4)
-        place, offset = (2, (-8, 10)) if side == "above" else (3, (8, -14))
-        axes.annotate(
-            name, (SLAVES[place], seconds[place]), offset, textcoords="offset points", color=colour, weight="bold",
-            ha="right" if side == "above" else "left",
-        )  # fmt: skip
+        offset, alignment = ((-8, 8), "right") if side == "above" else ((8, -16), "left")
+        point = SLAVES[place], seconds[place]
+        axes.annotate(name, point, offset, textcoords="offset points", color=colour, weight="bold", ha=alignment)
     axes.set_xlabel("slaves of one master")
     axes.set_ylabel("how long a call must last")
     axes.set_title(f"Calls as long as this keep {PART:.0%} of the slaves busy", loc="left", fontsize="medium")
