@@ -1,4 +1,4 @@
-"""Calls that sleep: whether many slaves, also on few cores, always have their next call in time."""
+"""Calls that sleep: many slaves on few cores."""
 
 from __future__ import annotations
 
