@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from math import ceil
 
 from .backlog import Backlog, Queue
 from .board import Board
@@ -80,7 +79,7 @@ class Windows:
         """
         if queue.lag <= MOST_LAG * mean or mean >= MOST_WORTH:
             return 1
-        return max(1, min(2 * ceil(queue.lag / mean), max(2, int(MOST_WORTH / mean)), self.even(queue)))
+        return max(1, min(2 * math.ceil(queue.lag / mean), max(2, int(MOST_WORTH / mean)), self.even(queue)))
 
     def even(self, queue: Queue) -> int:
         """A slave's part of what waits, so that no window is long when the queue runs out."""
