@@ -12,7 +12,7 @@ from .. import launch, surroundings
 from ..errors import MpiTasksError
 from ..session import run
 from ..version import __version__
-from . import bulk, idle, memory, short_calls, starting, table, uneven, wire
+from . import bulk, idle, memory, short_calls, sleeping, starting, table, uneven, wire
 from .figures import Figure, NotHere, Report
 from .scale import FULL, QUICK, Scale
 
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Callable[[Scale], Iterable[Figure]]] = {
     "constant": bulk.constant,
     "tail": uneven.tail,
     "busy": uneven.busy,
+    "sleep": sleeping.sleep,
     "idle": idle.idle,
     "start": starting.start,
 }

@@ -37,15 +37,17 @@ class Scale(NamedTuple):
     """Seconds that each of these takes."""
     computing: float
     """Seconds for which main computes."""
+    sleeps: int
+    """Calls of 50 ms, for each slave."""
     queued: int
     """Calls that wait at the master."""
 
 
 FULL = Scale(
     repetitions=5, few=3, rounds=500, calls=100_000, streamed=10.0, bulk_rounds=5, uses=200, silence=LONG_SILENCE, span=1.0,
-    wakes=50, uneven=10_000, long_ones=10, long=1.0, computing=2.0, queued=1_000_000,
+    wakes=50, uneven=10_000, long_ones=10, long=1.0, computing=2.0, sleeps=40, queued=1_000_000,
 )  # fmt: skip
 QUICK = Scale(
     repetitions=3, few=1, rounds=100, calls=5_000, streamed=0.5, bulk_rounds=2, uses=10, silence=1.2, span=0.3,
-    wakes=10, uneven=600, long_ones=3, long=0.2, computing=0.5, queued=100_000,
+    wakes=10, uneven=600, long_ones=3, long=0.2, computing=0.5, sleeps=10, queued=100_000,
 )  # fmt: skip

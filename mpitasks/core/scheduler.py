@@ -538,7 +538,7 @@ class Scheduler:
             self._trials.try_in_need(orders)
         if 0 < self._idle.count < len(self._slaves):
             orders.extend(self._busy.take_backs())
-        elif self._board.has_many and now >= self._busy.look_at:
+        elif self._busy.any_deep and now >= self._busy.look_at:
             orders.extend(self._busy.take_apart())
         if self._untimed:
             self._holding.start_waits()
@@ -554,7 +554,7 @@ class Scheduler:
         if 0 < self._idle.count < len(self._slaves):
             for late_at, _ in self._busy.late_ones():
                 due = min(due, late_at)
-        elif self._board.has_many and self._busy.any_deep:
+        elif self._busy.any_deep:
             due = min(due, self._busy.look_at)
         return due
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from .farm import Costs
-from .simulation import simulate
+from .farm import Costs, Farm
 from .workload import CallsOf, QueueOf, Workload
 
-ROUNDS = 12
-"""Calls for each slave: the first ones all wait for the same master, and the last ones for nothing."""
-MOST_CALLS = 600_000
-"""In one run: with very many slaves, each gets fewer."""
+MEASURED, ROUNDS = 20_000, 4
+"""Calls by which the rate is measured, and how many of them for each slave, at least."""
+BEHIND = 4
+"""Calls for each slave that wait when that is measured: as a queue runs out, slaves are sent less."""
+SHORTEST = 1e-6
+"""Seconds."""
 CLOSE = 1.05
 """How near to the shortest the answer is, as a factor."""
 
 
 def busy(slaves: int, seconds: float, costs: Costs) -> float:
-    """The part of their time that slaves spend in calls of about this length, beside that with a master that needs no time."""
-    rounds = max(3, min(ROUNDS, MOST_CALLS // slaves))
-    calls = CallsOf("calls", slaves * rounds, (0.5 * seconds, 1.5 * seconds))
+    """The part of their time that slaves spend in calls of about this length, once each has ended one."""
+    rounds = max(ROUNDS, MEASURED // slaves)
+    calls = CallsOf("calls", slaves * (1 + rounds + BEHIND), (0.5 * seconds, 1.5 * seconds))
     workload = Workload("saturation", (QueueOf("calls"),), (calls,))
-    return simulate(workload, slaves).makespan / simulate(workload, slaves, costs=costs).makespan
+    farm = Farm(workload.plan(), workload.queues, slaves, costs=costs)
+    counts = farm.counts
+    while counts.ended < slaves:
+        farm.step()
+    began, before = counts.makespan, counts.ended
+    while counts.ended < before + slaves * rounds and farm.step():
+        pass
+    return (counts.ended - before) * seconds / (slaves * (counts.makespan - began))
 
 
 def shortest_calls(slaves: int, costs: Costs, part: float = 0.9) -> float:
@@ -39,10 +47,20 @@ def shortest_calls(slaves: int, costs: Costs, part: float = 0.9) -> float:
     if not 0 < part < 1:
         msg = f"part is what slaves are to spend in calls, above 0 and below 1, and not {part!r}"
         raise ValueError(msg)
-    low = high = max(costs.call * slaves, 1e-6)
-    while busy(slaves, high, costs) < part:
-        low, high = high, 2 * high
-    while high > CLOSE * low:
+    # A start: with many slaves, calls are so long that most take a message each way, and the master is all that counts.
+    low = high = max(part * slaves * (2 * costs.message + costs.call), SHORTEST)
+    step = CLOSE
+    if busy(slaves, high, costs) < part:
+        high = step * low
+        while busy(slaves, high, costs) < part:
+            low, step = high, step**2
+            high = step * low
+    else:
+        low = high / step
+        while low > SHORTEST and busy(slaves, low, costs) >= part:
+            high, step = low, step**2
+            low = high / step
+    while high > 1.001 * CLOSE * low:  # more than rounding
         middle = (low * high) ** 0.5
         low, high = (low, middle) if busy(slaves, middle, costs) >= part else (middle, high)
     return high

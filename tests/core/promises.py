@@ -465,13 +465,14 @@ def _rivals(book: Book, order: Send) -> list[Key]:
 
 
 def asks_only_where_it_helps(book: Book, order: Order) -> None:
-    """A slave is asked for calls it has not begun: once, when it is late, and while an idle slave may run them."""
+    """A slave is asked for calls it has not begun: once, when it is late, and while an idle slave may run them or any soon."""
     window, rules = book.windows[order.rank], book.world.rules
     call = book.world.calls[window[0]]
     resource = call.resource
     soon = resource is PLAIN or any(rank in book.idle() for rank in book.holders(resource))
     due = book.progress[order.rank] + (rules.late if soon else rules.patience)
-    assert [len(window) > 1, bool(book.idle()), book.is_full(call.queue), order.rank in book.asked, due <= book.now] == [
+    some = bool(book.idle()) or (resource is PLAIN and not call.chunk and len(book.windows) > 1)
+    assert [len(window) > 1, some, book.is_full(call.queue), order.rank in book.asked, due <= book.now] == [
         True,
         True,
         False,

@@ -186,7 +186,29 @@ def test_a_late_slave_is_asked_for_what_it_has_not_begun(world_of: Callable[...,
     assert (world.decide(), world.scheduler.deadline()) == ({}, inf)
     world.give_back(1)
     assert world.decide() == {2: "a2 a3"}
-    assert world.scheduler.deadline() == inf
+    world.wait(LATE)
+    assert world.decide() == {}
+
+
+def test_a_late_slave_is_asked_too_while_none_is_idle(world_of: Callable[..., World]) -> None:
+    """Short calls wait behind no long one: whoever ends first comes to them sooner."""
+    world = world_of(slaves=1)
+    world.queue("a")
+    world.submit("a")
+    assert world.decide() == {1: "a1"}
+    world.finish(1, seconds=0.002)
+    world.submit("a", n=12)
+    assert world.decide() == {1: "a2 a3 a4 a5 a6"}
+    world.join()
+    assert world.decide() == {2: "a7 a8 a9 a10"}
+    world.wait(LATE / 2)
+    world.finish(2, 2, seconds=0.002)
+    assert world.decide() == {2: "a11 a12"}
+    assert world.wait_for_deadline() >= LATE
+    assert world.decide() == {1: "back"}
+    world.give_back(1)
+    world.finish(2, 2, 2, 2, seconds=0.002)
+    assert world.decide() == {2: "a3 a4 a5"}
 
 
 def test_a_slave_that_was_asked_gets_no_more_before_it_has_answered(world_of: Callable[..., World]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.mpi.launcher import Mpiexec
 
 KEYS = ["section", "what", "value", "values", "unit", "beside", "besides", "ratio", "ratios", "goal", "reached"]
-SECTIONS = ["memory", "trip", "await", "calls", "chunks", "stream", "bulk", "constant", "busy", "idle", "start"]
+SECTIONS = ["memory", "trip", "await", "calls", "chunks", "stream", "bulk", "constant", "busy", "sleep", "idle", "start"]
 """Those that a master and one slave can measure."""
 
 

@@ -28,6 +28,8 @@ class MasterSlave(Library):
 
     def look(self):
         self.work.do_work()
+        self.work.master.get_ready_slaves()  # as `Master.run` does
+        self.work.master.get_completed_slaves()  # as `Master.get_data` does
 
     def queue(self, fn, items):
         for number, item in enumerate(items):
