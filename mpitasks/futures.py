@@ -56,7 +56,13 @@ class _Outcome:
         raise AttributeError(msg)
 
     def __eq__(self, other: object) -> bool:
-        return self._thing() == other._thing() if isinstance(other, _Outcome) and type(other) is type(self) else NotImplemented
+        if not isinstance(other, _Outcome) or type(other) is not type(self):
+            return NotImplemented
+        return (self._thing(),) == (other._thing(),)  # tuples look first whether it is the same
+
+    def __delattr__(self, name: str) -> NoReturn:
+        msg = f"{name!r} of {self!r} can't be deleted: an outcome stays as it is"
+        raise AttributeError(msg)
 
     def __hash__(self) -> int:
         return hash((type(self), self._thing()))
@@ -230,7 +236,8 @@ class Future(concurrent.futures.Future[T]):
 
     def __reduce__(self) -> Any:  # noqa: ANN401  as object.__reduce__
         """As an argument of a call, a future travels as a place for its value."""
-        if self._retrieved and type(self._payload) is tuple and len(self._payload) == 1:
+        payload = self._payload
+        if self._retrieved and type(payload) is tuple and len(payload) == 1:
             self._load()  # `result` has left it as it came
         if self._state == FINISHED and self._payload is None and self._exception is None and self._because is None:
             return wire.itself, (self._result,)

@@ -22,7 +22,7 @@ from .futures import Future, Futures, Watcher, _left
 
 if TYPE_CHECKING:
     from .farm import Farm
-    from .options import Plan
+    from .plans import Plan
 
 T_co = TypeVar("T_co", covariant=True)
 

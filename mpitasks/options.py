@@ -16,18 +16,8 @@ if TYPE_CHECKING:
     from inspect import Signature
 
     from .futures import Future
-    from .plans import Plan as Plan  # noqa: PLC0414  type checkers ask for it, of a name that others import
+    from .plans import Plan
     from .resources import Resource
-else:
-
-    def __getattr__(name: str) -> object:
-        """`Plan`, when it is first asked for: with dataclasses and inspect it takes 6 ms to import, which slaves don't need."""
-        if name == "Plan":
-            from .plans import Plan  # noqa: PLC0415  see above
-
-            return Plan
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
 
 
 class TaskOptions(TypedDict, total=False):

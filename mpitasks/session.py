@@ -18,8 +18,9 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from operator import index
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from . import ending, farm, guard, handshake, profiles, ranks, registry, surroundings
 from .context import inside_a_call
@@ -204,7 +205,7 @@ def _refuse_to_begin(main: object, isolate: object, *, grace: object, strikes: o
     if not is_seconds(grace):
         msg = f"grace={grace!r} must be seconds, from 0 to 1e9: what running calls get when main fails or has to end"
         raise ValueError(msg)
-    if not (isinstance(strikes, int) and strikes >= 1):
+    if not (isinstance(strikes, SupportsIndex) and index(strikes) >= 1):
         msg = f"strikes={strikes!r} must be a whole number, 1 or more: after so many dead slaves, a call does not run again"
         raise ValueError(msg)
     if not callable(main):

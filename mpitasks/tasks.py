@@ -209,7 +209,8 @@ class Task(Generic[P, R_co]):
             *iterables: One for each parameter; the shortest ends it.
             chunksize: Calls that travel together, at most; "auto" lets the farm find out. What a slave has not begun of them
                 after 50 to 100 ms goes back, and on to whoever is free.
-            buffersize: Calls drawn and not yet returned, at most; None: 128 a slave.
+            buffersize: Calls drawn and not yet returned, at most; None: 128 a slave, and up to 16,384 while they come and go
+                fast.
             ordered: Values in the order of the items; False: as they come.
 
         Raises:

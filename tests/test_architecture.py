@@ -213,7 +213,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "futures": {"transport.wire", "transport.failures", "core.calls", "farm"},
     "registry": {"digests", "tasks", "resources"},
     "resources": {"context", "core.calls", "farm", "options", "registry", "seconds"},
-    "many": {"futures", "farm", "options"},
+    "many": {"futures", "farm", "plans"},
     "stream": {"futures", "farm", "many"},
     "tasks": {
         *("core.calls", "registry", "options", "futures", "farm", "many", "context", "stream", "parameters", "plans"),
@@ -414,7 +414,7 @@ FOR_TYPES_ALONE = {
     ("farm", "observe.counts"),
     ("farm", "plans"),
     ("many", "farm"),
-    ("many", "options"),
+    ("many", "plans"),
     ("farm", "transport.wire"),
     ("futures", "core.calls"),
     ("futures", "farm"),
@@ -451,7 +451,7 @@ FROM_OUTSIDE = {
     "cloudpickle": {"runtime.by_value"},
     "matplotlib": {"simulator.gantt"},
     "pytest": {"testing"},
-    "typing_extensions": {"backports", "bench.bulk", "runtime.nested"},
+    "typing_extensions": {"backports", "bench.bulk"},
 }
 
 KNOWN_VIOLATIONS: set[tuple[str, str]] = set()

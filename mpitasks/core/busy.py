@@ -67,7 +67,7 @@ class Busy:
                 yield TakeBack(slave.rank)
 
     def take_apart(self) -> Iterator[TakeBack]:
-        """The same while no slave is idle: what shares a window is short as a rule, and the others come to it before that one."""
+        """The same while no slave is idle: what shares a window is short as a rule, and others come to it before that one."""
         self.look_at = self._board.now + self._rules.late / 2
         if len(self._board.slaves) > 1:
             for late_at, slave in self.late_ones():

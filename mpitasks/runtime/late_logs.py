@@ -47,17 +47,19 @@ class _Finder:
 
     def __init__(self, then: Callable[[], None]) -> None:
         self._then = then
+        self._is_over = False
 
     def forget(self) -> None:
         """Do nothing more."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+        self._is_over = True
+        # A new list: an import that goes through the old one right now would miss the finder behind this one.
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         """As the import system asks."""
-        if name != _LOGGING:
+        if name != _LOGGING or self._is_over:
             return None
-        self.forget()
+        self._is_over = True
         spec = find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader = cast("Loader", _Loader(spec.loader, self._then))

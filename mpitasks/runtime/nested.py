@@ -36,7 +36,7 @@ from ..errors import Deadlock, NotRunning
 from ..futures import Future
 from ..ids import CallId
 from ..journal.identity import unplaced
-from ..options import Plan
+from ..plans import Plan
 from ..transport import wire
 from ..transport.failures import encode_failure
 from .arguments import Encoder

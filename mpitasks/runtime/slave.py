@@ -163,7 +163,9 @@ class Slave:
             records=self.records,
             holding=self._holding,
         )
-        made.know(self._runner.functions, ())
+        with self.wire:  # a listener that hears of another function meanwhile must find it, or not have heard yet
+            made.know(self._runner.functions, ())
+            self._isolation = made
         return made
 
     # ---------------------------------------------------------------- the loop
@@ -562,8 +564,7 @@ class Slave:
                 call, cut = (*call[:8], (left, terms[1])), below.limit
         alarm.is_elsewhere = True
         try:
-            self._isolation = self._isolation or self._new_isolation()
-            outcome = self._isolation.run(call)
+            outcome = (self._isolation or self._new_isolation()).run(call)
         finally:
             alarm.is_elsewhere = False
         if cut is None or outcome[1] != TIMED_OUT:

@@ -95,7 +95,7 @@ class Submissions:
             return self._submit_with_care(plan, args, kwargs, resource)
         future: Future[Any] = Future(self._farm, plan.name)
         call = future._call = FarmCall(next(self._ids), plan, resource, (args,) if args else NO_ARGUMENTS, future)
-        self._lock.acquire()  # half the time of `with`
+        self._lock.acquire()  # half the time of `with`; our signal handlers raise in the user's own code only
         try:
             if self._endings.closing or self._drive.broken is not None or self._losses.nobody_left:
                 self.accept(call, [])

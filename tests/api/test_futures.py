@@ -10,6 +10,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import mpitasks
@@ -368,6 +369,13 @@ def test_futures_are_cancelled_together(threads: Run) -> None:
 # ---------------------------------------------------------------- failures that nobody asks for
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_of_other_tests(request: pytest.FixtureRequest) -> None:
+    """Failures of theirs that nobody asked for are logged when they are forgotten: not in the middle of these."""
+    if "caplog" in request.fixturenames:
+        gc.collect()
+
+
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What mpitasks logged."""
     return [record.getMessage() for record in caplog.records if record.name == "mpitasks"]
@@ -450,3 +458,14 @@ def test_a_log_handler_may_delay(farm: Run) -> None:
     finally:
         logging.getLogger("mpitasks").removeHandler(handler)
     assert FORGOTTEN in ran
+
+
+def test_an_outcome_stays_as_it_is() -> None:
+    """It is what a call has given: nothing is set or deleted, and what can't be compared is equal to itself."""
+    done = Done(np.arange(3))
+    assert done == Done(done.value)
+    assert done != Failed(ValueError())
+    with pytest.raises(AttributeError, match="can't be deleted: an outcome stays as it is"):
+        del done.value
+    with pytest.raises(AttributeError, match="can't be set: an outcome stays as it is"):
+        done.value = np.arange(2)

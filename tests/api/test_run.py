@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import mpitasks
@@ -435,6 +436,11 @@ def test_users_import_the_fixture(tmp_path: Any) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_theirs.py"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout.splitlines()[-1][:8]) == (0, "1 passed")
+
+
+def test_strikes_may_be_any_whole_number() -> None:
+    """Also numpy's."""
+    assert mpitasks.run(lambda: "ran", backend="inline", strikes=np.int64(2)) == "ran"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("strikes", [0, -1, 2.5, float("nan")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import logging
+import subprocess
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -174,3 +175,29 @@ def test_the_collector_is_relaxed_for_the_run_alone(before: int, within: int) ->
         assert gc.get_threshold() == (before, 10, 10)
     finally:
         gc.set_threshold(*usual)
+
+
+NOSY = """
+import sys
+from collections import deque
+from mpitasks.runtime.late_logs import forwarding
+
+class Nosy:
+    def find_spec(self, name, *_):
+        if name == "colorsys":
+            import logging
+
+assert "logging" not in sys.modules
+records = deque()
+with forwarding(1, records):
+    sys.meta_path.insert(-1, Nosy())
+    import colorsys, logging
+    logging.getLogger("app").warning("there")
+print(len(records), any("late_logs" in type(finder).__module__ for finder in sys.meta_path))
+"""
+
+
+def test_whoever_imports_logging_first_disturbs_no_other_import() -> None:
+    """A finder that asks for it in the midst of another import, as a thread might: the import system goes through its list."""
+    ended = subprocess.run([sys.executable, "-c", NOSY], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.returncode) == ("1 False\n", 0), ended.stderr
