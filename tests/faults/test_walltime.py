@@ -39,6 +39,7 @@ def work(number):
 @task(bind=True)
 def early(ctx):
     note("executed", "early")
+    print("running", flush=True)
     while not ctx.should_stop():
         time.sleep(0.01)
     return "half"
@@ -95,11 +96,9 @@ async def awaits():
     print("sum", sum(future.result() for future in futures), flush=True)
 
 def stops_early():
-    print("running", flush=True)
     print(early.delay().result())
 
 def stops_early_isolated():
-    print("running", flush=True)
     print(early.options(isolate=True).delay().result())
 
 def forgets():
@@ -320,6 +319,7 @@ clock.SLACK = 0.5
 
 @task
 def never_ends():
+    print("running", flush=True)
     while True:
         try:
             time.sleep(1000)
@@ -327,7 +327,6 @@ def never_ends():
             pass
 
 def slave():
-    print("running", flush=True)
     never_ends.delay().result()
 
 def master():
