@@ -62,9 +62,7 @@ class Busy:
         """Ask slaves that are stuck in a call for the rest of their windows, which idle slaves could run."""
         for late_at, slave in self.late_ones():
             if late_at <= self._board.now:
-                slave.asked_back = True
-                self.shallow(slave)
-                yield TakeBack(slave.rank)
+                yield self._ask_back(slave)
 
     def take_apart(self) -> Iterator[TakeBack]:
         """The same while no slave is idle: what shares a window is short as a rule, and others come to it before that one."""
@@ -72,9 +70,13 @@ class Busy:
         if len(self._board.slaves) > 1:
             for late_at, slave in self.late_ones():
                 if late_at <= self._board.now and slave.resource is PLAIN and not next(iter(slave.window.values())).chunk:
-                    slave.asked_back = True
-                    self.shallow(slave)
-                    yield TakeBack(slave.rank)
+                    yield self._ask_back(slave)
+
+    def _ask_back(self, slave: Slave) -> TakeBack:
+        """Ask a slave for what it has not begun; once, until it has answered."""
+        slave.asked_back = True
+        self.shallow(slave)
+        return TakeBack(slave.rank)
 
     @property
     def any_deep(self) -> bool:

@@ -6,46 +6,19 @@ happens in C, the comparisons.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from mpitasks import core
 from mpitasks.core.calls import PLAIN, Kind, Provided
 from mpitasks.core.prices import Prices
+from tests.lines import lines_of
 
 from .world import World, provided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
-
-    Tracer = Callable[[FrameType, str, Any], "Tracer | None"]
-
-HOME = str(Path(core.__file__).parent)
-
-
-def lines_of(event: Callable[[], object]) -> int:
-    """Lines of the core that an event executes."""
-    lines = 0
-
-    def on_line(_frame: FrameType, kind: str, _arg: object) -> Tracer:
-        nonlocal lines
-        lines += kind == "line"
-        return on_line
-
-    def on_call(frame: FrameType, _kind: str, _arg: object) -> Tracer | None:
-        return on_line if frame.f_code.co_filename.startswith(HOME) else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        event()
-    finally:
-        sys.settrace(before)
-    return lines
 
 
 def plain(world: World, n: int) -> None:
@@ -198,7 +171,7 @@ def cost(shape: Callable[[World, int], None], *, calls: int, slaves: int) -> int
     world.queue("a", "b")
     shape(world, calls)
     world.obey()
-    return lines_of(lambda: life(world))
+    return lines_of(core, lambda: life(world))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -236,7 +209,7 @@ def spent(*, calls: int, slaves: int) -> float:
             world.obey()
 
     world.obey()
-    return lines_of(go_on) / decisions
+    return lines_of(core, go_on) / decisions
 
 
 def test_looks_at_everything_are_rare() -> None:
@@ -252,7 +225,7 @@ def cost_with_queues(queues: int, resource: Callable[[int], object]) -> int:
     for number in range(queues):
         world.submit(f"q{number}", 3, resource=resource(number))
     world.obey()
-    return lines_of(lambda: life(world))
+    return lines_of(core, lambda: life(world))
 
 
 @pytest.mark.parametrize("resource", [lambda _: PLAIN, lambda number: number])

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mpitasks
 from mpitasks import task
 from mpitasks.runtime.submissions import SUBMITS_A_LOOK
+from tests.lines import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from tests.runtime.world import World
 
     NewWorld = Callable[..., World]
-    Tracer = Callable[[FrameType, str, Any], "Tracer | None"]
 
-HOME = str(Path(mpitasks.__file__).parent)
 CALLS = 8 * SUBMITS_A_LOOK
 
 
 @task
 def nothing(_: object = None) -> None:
     """Do nothing."""
-
-
-def lines_of(event: Callable[[], object]) -> int:
-    """Lines of the library that an event executes."""
-    lines = 0
-
-    def on_line(_frame: FrameType, kind: str, _arg: object) -> Tracer:
-        nonlocal lines
-        lines += kind == "line"
-        return on_line
-
-    def on_call(frame: FrameType, _kind: str, _arg: object) -> Tracer | None:
-        return on_line if frame.f_code.co_filename.startswith(HOME) else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        event()
-    finally:
-        sys.settrace(before)
-    return lines
 
 
 def many(world: World, *args: object) -> None:
@@ -64,7 +39,7 @@ def many(world: World, *args: object) -> None:
 def cost(world: World, *args: object) -> float:
     """Lines for each of many calls, once it is known that they are short."""
     many(world, *args)
-    return lines_of(lambda: many(world, *args)) / CALLS
+    return lines_of(mpitasks, lambda: many(world, *args)) / CALLS
 
 
 def test_a_call_among_many_takes_two_hundred_lines(new_world: NewWorld) -> None:
@@ -97,4 +72,4 @@ def test_one_call_there_and_back_takes_seven_hundred_lines(new_world: NewWorld) 
         future.result()
 
     trip()
-    assert lines_of(trip) <= 760
+    assert lines_of(mpitasks, trip) <= 760

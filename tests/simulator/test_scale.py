@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from mpitasks import core
 from mpitasks.core.windows import Windows
 from mpitasks.simulator import simulate
 from mpitasks.simulator.builtin import scale
 from mpitasks.simulator.farm import Farm
-from tests.core.test_cost import lines_of
+from tests.lines import lines_of
 
 STEPS = 100
 
@@ -25,7 +26,7 @@ def lines_a_call(calls: int, slaves: int) -> float:
         for _ in range(STEPS):
             farm.step()
 
-    return lines_of(live) / (farm.counts.ended - before)
+    return lines_of(core, live) / (farm.counts.ended - before)
 
 
 def test_waiting_calls_do_not_make_a_decision_longer() -> None:
